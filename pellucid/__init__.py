@@ -1,0 +1,70 @@
+"""Pellucid: which part of the input made the language model say that.
+
+::
+
+    import pellucid
+    model = pellucid.load("smollm2-135m-instruct")
+    model.explain("What is the capital of France?").show()
+
+The public surface, and nothing else. Names that need torch are imported when they are first used, so that
+``pellucid --help`` and ``import pellucid`` stay quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pellucid.errors import ContextError as ContextError
+from pellucid.errors import DamagedFileError as DamagedFileError
+from pellucid.errors import Error as Error
+from pellucid.errors import InputError as InputError
+from pellucid.errors import LicenceError as LicenceError
+from pellucid.errors import MissingExtraError as MissingExtraError
+from pellucid.errors import ModelError as ModelError
+from pellucid.errors import NumericError as NumericError
+from pellucid.errors import OfflineError as OfflineError
+from pellucid.errors import OptionError as OptionError
+from pellucid.errors import OutputError as OutputError
+from pellucid.errors import SchemaError as SchemaError
+from pellucid.errors import TemplateError as TemplateError
+from pellucid.errors import UnknownModelError as UnknownModelError
+from pellucid.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from pellucid.model import Model as Model
+    from pellucid.model import load as load
+    from pellucid.trace.result import Trace as Trace
+
+_LAZY = {"Model": "pellucid.model", "load": "pellucid.model", "Trace": "pellucid.trace.result"}
+
+__all__ = [
+    "ContextError",
+    "DamagedFileError",
+    "Error",
+    "InputError",
+    "LicenceError",
+    "MissingExtraError",
+    "Model",
+    "ModelError",
+    "NumericError",
+    "OfflineError",
+    "OptionError",
+    "OutputError",
+    "SchemaError",
+    "TemplateError",
+    "Trace",
+    "UnknownModelError",
+    "__version__",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'pellucid' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,109 @@
+"""The user's handle: ``load`` a model, then ask it. One thin method a room; nothing is computed here.
+
+import pellucid
+model = pellucid.load("smollm2-135m-instruct")
+model.explain("What is the capital of France?").show()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pellucid.models.catalog import DEFAULT
+from pellucid.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from pellucid.models.load import LoadedModel
+    from pellucid.trace.result import Trace
+
+Prompt = str | Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded model. ``loaded`` is what the rooms' own functions take: network, tokenizer, name, device."""
+
+    loaded: LoadedModel
+
+    def explain(
+        self,
+        prompt: Prompt,
+        target: str | None = None,
+        *,
+        method: str = "saliency",
+        objective: str = "logprob",
+        span: str | tuple[int, int] | None = None,
+        per_token: bool = False,
+        raw: bool = False,
+        parse_special: bool = False,
+        trust: bool = True,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        seed: int = 0,
+        precision: str = "full",
+        memory: str | int = "auto",
+        progress: Progress = silent,
+        **parameters: Any,
+    ) -> Trace:
+        """Which tokens of ``prompt`` made the model answer as it does: see ``pellucid.trace.explain.explain``.
+
+        Further keywords are parameters of the method.
+        """
+        from pellucid.trace.explain import explain
+
+        return explain(
+            self.loaded,
+            prompt,
+            target,
+            method=method,
+            objective=objective,
+            span=span,
+            per_token=per_token,
+            raw=raw,
+            parse_special=parse_special,
+            trust=trust,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            precision=precision,
+            memory=memory,
+            parameters=parameters,
+            progress=progress,
+        )
+
+    def __repr__(self) -> str:
+        m = self.loaded
+        dtype = str(m.dtype).removeprefix("torch.")
+        return f"Model({m.name!r}, {m.parameters / 1e6:.0f}M parameters, {dtype}, {m.device})"
+
+
+def load(
+    name: str = DEFAULT,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    quantization: str | object | None = None,
+    trust_remote_code: bool = False,
+    accept_license: bool = False,
+    progress: Progress = silent,
+) -> Model:
+    """Load an embedded model, a Hub id, a folder or a ``.gguf`` file: see ``pellucid.models.load.load_model``."""
+    from pellucid.models.load import load_model
+
+    return Model(
+        load_model(
+            name,
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            device_map=device_map,
+            quantization=quantization,
+            trust_remote_code=trust_remote_code,
+            accept_license=accept_license,
+            progress=progress,
+        )
+    )

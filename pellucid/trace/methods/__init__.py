@@ -1,0 +1,68 @@
+"""The registry of attribution methods: one file each, and one line in ``MODULES``.
+
+    pellucid methods
+
+A method is a function ``(run, **parameters) -> Scores`` with a ``Method`` that says what it is. ``run`` (an
+``engine.Run``) is one prompt and answer inside one model; the method asks it for gradients, and says nothing of memory, batching,
+precision or which targets are wanted.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pellucid.errors import OptionError, unknown
+
+if TYPE_CHECKING:
+    from pellucid.trace.engine import Run, Scores
+
+#: The files of this folder, in the order in which they are listed.
+MODULES = ("saliency", "input_x_gradient")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method and what a user should know of it; ``needs`` is what the model must allow (``gradient``)."""
+
+    name: str
+    description: str
+    paper: str
+    formula: str
+    cost: str
+    signed: bool
+    needs: str
+    function: Callable[..., Scores]
+    parameters: dict[str, Any] = field(default_factory=dict)
+    merge: str = "sum"
+
+    def check(self, parameter: str) -> None:
+        """Raise ``OptionError`` for a parameter that the method does not have."""
+        if parameter not in self.parameters:
+            has = f"one of {', '.join(self.parameters)}" if self.parameters else "it has none"
+            raise OptionError(f"method '{self.name}' has no parameter '{parameter}': {has}")
+
+    def __call__(self, run: Run, **parameters: Any) -> Scores:
+        """Scores of ``run``, with the parameters given over the defaults."""
+        for name in parameters:
+            self.check(name)
+        return self.function(run, **{**self.parameters, **parameters})
+
+
+def methods() -> dict[str, Method]:
+    """All methods by name."""
+    found: dict[str, Method] = {}
+    for module in MODULES:
+        m: Method = importlib.import_module(f"{__name__}.{module}").METHOD
+        found[m.name] = m
+    return found
+
+
+def method(name: str) -> Method:
+    """The method of that name. Raises ``OptionError``."""
+    known = methods()
+    if name not in known:
+        raise unknown("method", name, list(known))
+    return known[name]

@@ -1,0 +1,52 @@
+"""Shared fixtures: the embedded model for real, tiny models of each family, a tiny tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import FAMILIES, chat_tokenizer
+
+from pellucid.model import Model, load
+from pellucid.models.load import LoadedModel
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Model:
+    """SmolLM2-135M-Instruct, fetched once into the user's cache."""
+    return load("smollm2-135m-instruct", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tokenizer():  # type: ignore[no-untyped-def]
+    return chat_tokenizer()
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def family(request: pytest.FixtureRequest, tokenizer) -> LoadedModel:  # type: ignore[no-untyped-def]
+    """A tiny random model of each family, in float64."""
+    torch.manual_seed(7)
+    return LoadedModel.wrap(FAMILIES[request.param](len(tokenizer)).double(), tokenizer, name=request.param)
+
+
+@pytest.fixture
+def tiny(tokenizer) -> Callable[..., LoadedModel]:  # type: ignore[no-untyped-def]
+    """Makes a tiny random Llama (or another family) in the dtype asked for."""
+
+    def make(name: str = "llama", dtype: torch.dtype = torch.float32) -> LoadedModel:
+        torch.manual_seed(7)
+        return LoadedModel.wrap(FAMILIES[name](len(tokenizer)).to(dtype), tokenizer, name=name)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Path:  # type: ignore[no-untyped-def]
+    """A tiny Llama saved in the Hub's layout, with a context of 128 tokens."""
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    torch.manual_seed(7)
+    FAMILIES["llama"](len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

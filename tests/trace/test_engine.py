@@ -1,0 +1,294 @@
+"""Gradients against plain autograd loops in float64, finite differences, causality, and every way to run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.errors import OptionError
+from pellucid.models.load import LoadedModel
+from pellucid.trace.engine import Run, target_logits
+from pellucid.trace.inside import attention, checkpointing, precision
+from pellucid.trace.memory import Plan, Shape, budget, plan
+from pellucid.trace.methods import method
+from pellucid.trace.objective import OBJECTIVES, objective
+
+PROMPT, ANSWER = [5, 80, 33, 120, 64, 9, 200, 41], [17, 99, 150, 7]
+
+
+def plain_values(model: LoadedModel, x: Tensor, name: str) -> Tensor:
+    """The objective of each target, from the network's ordinary full forward pass, with torch's own functions."""
+    logits = model.network(inputs_embeds=x, use_cache=False).logits[0]
+    out = []
+    for i, token in enumerate(ANSWER):
+        z = logits[len(PROMPT) + i - 1]
+        value = {
+            "logit": lambda z=z, t=token: z[t],
+            "logprob": lambda z=z, t=token: torch.nn.functional.log_softmax(z, -1)[t],
+            "prob": lambda z=z, t=token: torch.softmax(z, -1)[t],
+        }[name]()
+        out.append(value)
+    return torch.stack(out)
+
+
+def assert_close(model: LoadedModel, found: Tensor, expected: Tensor) -> None:
+    """To the last digits of float64 for GPT-2; the other families' own code computes norms and rotary angles in
+    float32 whatever the dtype, and batched attention its softmax: there, float32's last digits of the largest score."""
+    exact = model.name == "gpt2"
+    worst = (found - expected).abs().max() / expected.abs().max()
+    assert worst <= (1e-12 if exact else 1e-5), f"relative to the largest score: {worst:.1e}"
+
+
+def embed(model: LoadedModel) -> Tensor:
+    return model.network.get_input_embeddings()(torch.tensor([PROMPT + ANSWER])).detach()
+
+
+def plain_rows(model: LoadedModel, name: str) -> Tensor:
+    """[targets, tokens, width], one backward pass of a fresh forward pass each."""
+    rows = []
+    for i in range(len(ANSWER)):
+        x = embed(model).requires_grad_(True)
+        plain_values(model, x, name)[i].backward()
+        rows.append(x.grad[0])
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+@pytest.mark.parametrize("how", ["saliency", "input_x_gradient"])
+def test_matrix_and_total_equal_plain_loops(family: LoadedModel, name: str, how: str) -> None:
+    gradients, x = plain_rows(family, name), embed(family)[0]
+    expected = {"saliency": lambda g: g.norm(dim=-1), "input_x_gradient": lambda g: (g * x).sum(-1)}[how]
+    for per_token in (False, True):
+        run = Run(family, PROMPT, ANSWER, objective(name), per_token=per_token)
+        scores = method(how)(run)
+        assert_close(family, scores.total, expected(gradients.sum(0)))
+        assert (scores.matrix is not None) == per_token
+        if scores.matrix is not None:
+            assert run.plan.chunk > 1, "the batched way is what this test is for"
+            assert_close(family, scores.matrix, expected(gradients))
+
+
+def test_gradient_equals_finite_differences(family: LoadedModel) -> None:
+    scores = method("input_x_gradient")(Run(family, PROMPT, ANSWER, objective("logprob"), per_token=True))
+    x, exact = embed(family), family.name == "gpt2"
+    step = 1e-4 if exact else 1e-2  # float32 islands in the other families drown smaller steps
+    for j in (0, 3, len(PROMPT) - 1):
+        # Scaling token j's embedding by (1 +- h) moves the objective by h times x_j . ds/dx_j.
+        up, down = x.clone(), x.clone()
+        up[0, j] *= 1 + step
+        down[0, j] *= 1 - step
+        with torch.no_grad():
+            slope = (plain_values(family, up, "logprob") - plain_values(family, down, "logprob")) / (2 * step)
+        tolerance = (1e-6 if exact else 2e-3) * scores.matrix.nan_to_num().abs().max()
+        assert (scores.matrix[:, j] - slope).abs().max() <= tolerance
+        assert (scores.total[j] - slope.sum()).abs() <= tolerance * len(ANSWER)
+
+
+def test_targets_get_nothing_from_later_tokens(family: LoadedModel) -> None:
+    scores = method("saliency")(Run(family, PROMPT, ANSWER, objective("logprob"), per_token=True))
+    for i in range(len(ANSWER)):
+        assert (scores.matrix[i, len(PROMPT) + i :] == 0).all()
+        assert (scores.matrix[i, : len(PROMPT)] != 0).any()
+
+
+def test_rows_of_a_signed_method_add_up_to_the_whole(family: LoadedModel) -> None:
+    rows = method("input_x_gradient")(Run(family, PROMPT, ANSWER, objective("logprob"), per_token=True))
+    whole = method("input_x_gradient")(Run(family, PROMPT, ANSWER, objective("logprob")))
+    assert_close(family, rows.matrix.sum(0), whole.total)
+
+
+def test_selected_targets_alone(family: LoadedModel) -> None:
+    gradients = plain_rows(family, "logprob")
+    chosen = [1, 3]
+    for per_token in (False, True):
+        run = Run(family, PROMPT, ANSWER, objective("logprob"), selected=chosen, per_token=per_token)
+        scores = method("saliency")(run)
+        assert_close(family, scores.total, gradients[chosen].sum(0).norm(dim=-1))
+    assert scores.matrix[[0, 2]].isnan().all()
+    assert_close(family, scores.matrix[chosen], gradients[chosen].norm(dim=-1))
+
+
+@pytest.mark.parametrize(
+    "way",
+    [Plan("eager", 3, False, 0), Plan(None, 1, False, 0), Plan(None, 1, True, 0), Plan("eager", 2, False, 0)],
+    ids=["chunks of 3", "one by one", "checkpointed", "chunks of 2"],
+)
+@pytest.mark.parametrize("per_token", [False, True])
+def test_every_plan_gives_the_same_scores(family: LoadedModel, way: Plan, per_token: bool) -> None:
+    gradients = plain_rows(family, "logprob")
+    run = Run(family, PROMPT, ANSWER, objective("logprob"), per_token=per_token)
+    run.plan = way
+    before = dict(family.network.named_modules())
+    forwards = {n: m.__dict__.get("forward") for n, m in before.items()}
+    implementation = family.network.config._attn_implementation
+    scores = method("saliency")(run)
+    assert_close(family, scores.total, gradients.sum(0).norm(dim=-1))
+    if per_token:
+        assert_close(family, scores.matrix, gradients.norm(dim=-1))
+    assert (run.forwards, run.backwards) == (1, len(ANSWER) if per_token else 1)
+    assert family.network.config._attn_implementation == implementation
+    assert {n: m.__dict__.get("forward") for n, m in family.network.named_modules()} == forwards
+    assert not any(p.requires_grad or p.grad is not None for p in family.network.parameters())
+
+
+def test_model_is_restored_after_an_error(tiny) -> None:  # type: ignore[no-untyped-def]
+    model = tiny()
+    with pytest.raises(KeyboardInterrupt), attention(model.network, "eager"), checkpointing(model.network):
+        assert model.network.config._attn_implementation == "eager"
+        assert "forward" in model.network.model.layers[0].__dict__
+        raise KeyboardInterrupt
+    assert model.network.config._attn_implementation == "sdpa"
+    assert "forward" not in model.network.model.layers[0].__dict__
+
+
+def test_checkpointing_runs_layers_again(tiny) -> None:  # type: ignore[no-untyped-def]
+    model, calls = tiny(), []
+    hook = model.network.model.layers[0].self_attn.register_forward_hook(lambda *_: calls.append(1))
+    run = Run(model, PROMPT, ANSWER, objective("logprob"))
+    run.plan = Plan(None, 1, True, 0)
+    method("saliency")(run)
+    hook.remove()
+    assert len(calls) == 2
+
+
+def test_logits_equal_the_networks_own(family: LoadedModel) -> None:
+    ids = torch.tensor([PROMPT + ANSWER])
+    with torch.no_grad():
+        own = family.network(ids).logits[:, len(PROMPT) - 1 : -1]
+        torch.testing.assert_close(target_logits(family.network, len(ANSWER), input_ids=ids), own)
+
+
+def test_logits_of_a_network_that_cannot_keep_a_few(tiny) -> None:  # type: ignore[no-untyped-def]
+    model = tiny()
+
+    class Plain:
+        """A forward without ``logits_to_keep``."""
+
+        def forward(self, input_ids: Tensor, use_cache: bool) -> object:
+            return model.network(input_ids, use_cache=use_cache)
+
+        __call__ = forward
+
+    ids = torch.tensor([PROMPT + ANSWER])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            target_logits(Plain(), 3, input_ids=ids), target_logits(model.network, 3, input_ids=ids)
+        )
+
+
+def test_fast_precision_ranks_as_full_does(embedded) -> None:  # type: ignore[no-untyped-def]
+    from scipy.stats import spearmanr
+
+    from pellucid.trace.inside import native_bfloat16
+
+    if not native_bfloat16(torch.device("cpu")):
+        pytest.skip("this CPU has no bfloat16 products")
+    tokens = embedded.loaded.tokenizer(
+        "The ship left the harbour at dawn with forty sailors, a cook and a cat. " * 6
+    ).input_ids
+    prompt, answer = tokens[:-8], tokens[-8:]
+    matrices = {}
+    for name in ("full", "fast"):
+        run = Run(embedded.loaded, prompt, answer, objective("logprob"), per_token=True, precision=name)
+        matrices[name] = method("saliency")(run).matrix
+        assert run.precision == name
+        assert matrices[name].dtype == torch.float32
+    for i in range(len(answer)):
+        seen = slice(0, len(prompt) + i)
+        assert spearmanr(matrices["full"][i, seen], matrices["fast"][i, seen]).statistic >= 0.995
+
+
+def test_fast_is_full_where_it_would_not_help(tiny) -> None:  # type: ignore[no-untyped-def]
+    model = tiny(dtype=torch.bfloat16)
+    with precision(model.network, "fast") as used:
+        assert used == "full"
+    with (
+        pytest.raises(OptionError, match=r"unknown precision 'turbo': expected one of full, fast"),
+        precision(model.network, "turbo"),
+    ):
+        pass
+
+
+class TestPlan:
+    shape = Shape(layers=30, width=576, mlp=1536, heads=9, vocabulary=49152, size=4)
+
+    def ask(self, allowed: int, rows: int = 16, tokens: int = 216, targets: int = 16) -> Plan:
+        return plan(self.shape, tokens=tokens, targets=targets, rows=rows, allowed=allowed, device="cpu")
+
+    def test_less_memory_means_smaller_steps(self) -> None:
+        steps = [self.ask(10**6 * mb) for mb in (8000, 500, 350, 300, 120)]
+        assert [(p.attention, p.checkpoint) for p in steps] == [
+            ("eager", False),
+            ("eager", False),
+            (None, False),
+            (None, False),
+            (None, True),
+        ]
+        assert steps[0].chunk == 8
+        assert 1 < steps[1].chunk < 8
+        for step, mb in zip(steps, (8000, 500, 350, 300, 120), strict=True):
+            assert step.bytes <= mb * 10**6
+
+    def test_whole_answer_keeps_the_models_attention(self) -> None:
+        assert self.ask(8 * 10**9, rows=1) == Plan(None, 1, False, self.ask(8 * 10**9, rows=1).bytes)
+
+    def test_long_input_fits_by_checkpointing(self) -> None:
+        assert not self.ask(6 * 10**9, rows=1, tokens=4300, targets=300).checkpoint
+        p = self.ask(2 * 10**9, rows=300, tokens=4300, targets=300)
+        assert p.checkpoint
+        assert p.bytes < 2 * 10**9
+
+    def test_too_little(self) -> None:
+        with pytest.raises(OptionError, match=r"216 tokens need about 0\.\d GB even with gradient checkpointing"):
+            self.ask(10**6)
+
+    def test_estimate_covers_what_autograd_keeps(self, family: LoadedModel) -> None:
+        """The count of saved floats is an upper bound, and not a wild one, on what saved-tensor hooks see."""
+        kept: dict[int, int] = {}
+
+        def pack(t: Tensor) -> Tensor:
+            kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+            return t
+
+        ids = torch.randint(0, 250, (1, 120))
+        x = family.network.get_input_embeddings()(ids).detach().requires_grad_(True)
+        weights = {p.untyped_storage().data_ptr() for p in family.network.parameters()}
+        shape = Shape.of(family.network)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t), attention(family.network, "eager"):
+            out = target_logits(family.network, 4, inputs_embeds=x)  # the graph must live while we count
+        seen = sum(n for at, n in kept.items() if at not in weights)
+        del out
+        linear = 120 * (7 * shape.width + 4 * shape.mlp) * shape.size
+        expected = shape.layers * (linear + shape.heads * 120 * 120 * shape.size) + 4 * 4 * shape.vocabulary * 8
+        assert 0.5 * expected < seen < 1.3 * expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("2GB", 2 * 10**9), ("1.5 gib", int(1.5 * 2**30)), (77, 77), ("64M", None)]
+)
+def test_budget(given: str | int, expected: int | None) -> None:
+    cpu = torch.device("cpu")
+    if expected is None:
+        with pytest.raises(OptionError, match="is not understood"):
+            budget(given, cpu)
+    else:
+        assert budget(given, cpu) == expected
+    assert 0 < budget("auto", cpu) < 2**42
+
+
+@pytest.mark.parametrize("given", ["", "-1GB", "lots", 0, -5, True, "0GB"])
+def test_budget_that_means_nothing(given: object) -> None:
+    with pytest.raises(OptionError, match="expected 'auto', a number of bytes"):
+        budget(given, torch.device("cpu"))  # type: ignore[arg-type]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_cuda_equals_cpu(tiny) -> None:  # type: ignore[no-untyped-def]
+    model = tiny()
+    expected = method("saliency")(Run(model, PROMPT, ANSWER, objective("logprob"), per_token=True)).matrix
+    model.network.to("cuda")
+    found = method("saliency")(Run(model, PROMPT, ANSWER, objective("logprob"), per_token=True)).matrix
+    np.testing.assert_allclose(found.cpu(), expected, rtol=1e-3, atol=1e-5)
