@@ -1,0 +1,72 @@
+"""``pellucid``: the parser, the commands' table, and how errors end.
+
+    pellucid --help
+    pellucid explain "What is the capital of France?"
+
+Exit codes: 0; 2 for anything that the user can mend, in one sentence on standard error; 130 for Ctrl-C. No command's
+module imports torch at its top, so that help and mistakes in the arguments answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from pellucid.cli import explain, methods, models
+from pellucid.errors import Error
+from pellucid.version import __version__
+
+COMMANDS = (explain, models, methods)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its errors in one sentence instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    p = Parser(
+        prog="pellucid",
+        description="Which part of the input made the language model say that.",
+        epilog='Try: pellucid explain "What is the capital of France?"',
+    )
+    p.add_argument("--version", action="version", version=f"pellucid {__version__}")
+    commands = p.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    for command in COMMANDS:
+        command.add(commands)
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    try:
+        options = parser().parse_args(arguments)
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except Error as e:
+        print(f"pellucid: {' '.join(str(e).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("pellucid: interrupted; nothing half-written is left", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`): that is no error, and Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def run() -> NoReturn:
+    """The console script."""
+    raise SystemExit(main())
+
+
+if __name__ == "__main__":
+    run()
