@@ -102,6 +102,12 @@ def _list(data: Any, where: str) -> list[Any]:
     return data
 
 
+def _get(data: Any, key: str, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise SchemaError(f"not a whole trace: '{where}' should be an object and is {type(data).__name__}")
+    return data.get(key)
+
+
 def _array(data: Any, where: str, shape: tuple[int, ...]) -> Floats:
     rows = _list(data, where)
     try:
@@ -177,10 +183,10 @@ def from_dict(data: object) -> Trace:
         seed=int(data["seed"]),
         span=None
         if span is None
-        else _build(Span, span, "span", targets=tuple(_list(span.get("targets"), "span.targets"))),
+        else _build(Span, span, "span", targets=tuple(_list(_get(span, "targets", "span"), "span.targets"))),
         trust=None
         if trust is None
-        else _build(Trust, trust, "trust", random_drops=tuple(_list(trust.get("random_drops"), "trust.random_drops"))),
+        else _build(Trust, trust, "trust", random_drops=tuple(_list(_get(trust, "random_drops", "trust"), "trust.random_drops"))),
         trust_note=data.get("trust_note"),
         precision=str(data.get("precision", "full")),
         merge=str(data.get("merge", "sum")),

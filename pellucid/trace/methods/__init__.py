@@ -3,8 +3,8 @@
     pellucid methods
 
 A method is a function ``(run, **parameters) -> Scores`` with a ``Method`` that says what it is. ``run`` (an
-``engine.Run``) is one prompt and answer inside one model; the method asks it for gradients, and says nothing of memory, batching,
-precision or which targets are wanted.
+``engine.Run``) is one prompt and answer inside one model; the method asks it for gradients, and says nothing of
+memory, batching, precision or which targets are wanted.
 """
 
 from __future__ import annotations
