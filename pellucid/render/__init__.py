@@ -1,0 +1,102 @@
+"""The room that draws: one ``Trace`` to terminal, HTML, notebook, PNG, or a file of JSON.
+
+    trace.show(); trace.save("why.html"); trace.save("why.png"); trace.save("why.json")
+
+It reads results only: it needs no model and no torch, and it never computes an attribution. No other room
+draws. ``units`` joins tokens into what is drawn as one piece, ``colors`` is the scale, ``visible`` makes text
+safe, ``fold`` chooses what to show of a long prompt, ``words`` holds every sentence in English and Chinese;
+``terminal``, ``html`` and ``png`` draw with them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pellucid.errors import OutputError
+
+if TYPE_CHECKING:
+    from pellucid.trace.result import Trace
+
+
+def _json(trace: Trace) -> bytes:
+    # A lone surrogate, which UTF-8 cannot hold, becomes \udXXX: JSON's own way to write it.
+    return (trace.to_json() + "\n").encode("utf-8", "backslashreplace")
+
+
+def _html(trace: Trace) -> bytes:
+    from pellucid.render.html import page
+
+    return page(trace).encode("utf-8", "xmlcharrefreplace")
+
+
+def _png(trace: Trace) -> bytes:
+    from io import BytesIO
+
+    from pellucid.render.png import save_png
+
+    buffer = BytesIO()
+    save_png(trace, buffer)
+    return buffer.getvalue()
+
+
+#: Ending to the function that makes the file's bytes. Imports wait until a file of that kind is asked for.
+WRITERS: dict[str, Callable[[Trace], bytes]] = {".json": _json, ".html": _html, ".png": _png}
+
+
+def writer(path: Path) -> Callable[[Trace], bytes]:
+    """What writes a file of this ending. Raises ``OutputError`` that names the endings there are."""
+    found = WRITERS.get(path.suffix.lower())
+    if found is None:
+        given = f"'{path.suffix}'" if path.suffix else "no ending"
+        raise OutputError(f"cannot write {path}: expected a file that ends in {', '.join(WRITERS)}, got {given}")
+    return found
+
+
+def check_writable(path: Path) -> None:
+    """Raise ``OutputError`` where ``path`` cannot be written: before the work, rather than after it."""
+    folder = Path(os.path.realpath(path)).parent
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder; give the name of a file")
+    if not folder.exists():
+        raise OutputError(f"cannot write {path}: there is no folder {folder}; make it first")
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {path}: {folder} is not a folder")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise OutputError(f"cannot write {path}: the file is there and may not be changed")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write {path}: no permission to write in the folder {folder}")
+
+
+def save(trace: Trace, path: Path) -> Path:
+    """Write ``trace`` to ``path`` in the format that its ending names, and return the path.
+
+    Whole or not at all: the bytes go to a temporary file beside it, which then takes its place in one step.
+    Whatever goes wrong on the way, Ctrl-C included, the file that was there stays as it was and nothing else
+    is left.
+    """
+    make = writer(path)
+    check_writable(path)
+    data = make(trace)
+    target = Path(os.path.realpath(path))  # through a link, so that the link stays one
+    scratch = target.with_name(f".pellucid-{secrets.token_hex(8)}.tmp")  # short: the name may be of full length
+    try:
+        # "x" creates with the user's own umask, which tempfile would not.
+        with scratch.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            scratch.chmod(stat.S_IMODE(target.stat().st_mode))
+        scratch.replace(target)
+    except OSError as e:
+        raise OutputError(f"cannot write {path}: {e.strerror or e}") from None
+    finally:
+        with suppress(OSError):  # after a success it is not there any more
+            scratch.unlink()
+    return path
