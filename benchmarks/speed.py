@@ -1,0 +1,136 @@
+"""Speed and memory side by side with the peers: one command, one table.
+
+    make bench                                   # or: python benchmarks/speed.py --runs 5 --out bench.json
+
+Each task runs in a process of its own (``benchmarks/work.py``), peers too, on the same machine in the same hour; what
+is compared are ratios to F, one float32 forward pass over prompt and answer, timed between the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+WORK = Path(__file__).with_name("work.py")
+PEER_RUNS = 2  # each takes minutes, and they are compared by factors
+
+
+def work(task: str, runs: int) -> dict[str, Any]:
+    """The JSON line of one task."""
+    print(f"  {task} ...", file=sys.stderr, flush=True)
+    command = [sys.executable, str(WORK), task, "--runs", str(runs)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{task} failed:\n{done.stderr[-2000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def in_f(r: dict[str, Any]) -> float:
+    """Median over runs of time / F."""
+    return statistics.median(s / f for s, f in zip(r["seconds"], r["f"], strict=True))
+
+
+def whole_process(runs: int) -> dict[str, Any]:
+    """Wall seconds of commands as a user runs them, medians; and the parts that ``--timings`` prints."""
+    pellucid = [sys.executable, "-m", "pellucid"]
+
+    def wall(command: list[str]) -> tuple[float, str]:
+        began = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return time.perf_counter() - began, done.stderr
+
+    out: dict[str, Any] = {}
+    out["help"] = statistics.median(wall([*pellucid, "--help"])[0] for _ in range(runs))
+    bare = [sys.executable, "-c", "import torch, transformers"]
+    heavy = "import torch, transformers, pellucid; pellucid.load; import pellucid.trace.explain"
+    # The parts of transformers that any model needs are imported by the load itself, with or without Pellucid.
+    parts = "; from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, GenerationConfig"
+    with_us = [sys.executable, "-c", heavy]
+    alone = [wall([*bare[:2], bare[2] + parts])[0] for _ in range(runs)]
+    out["import_beyond"] = statistics.median(
+        a - b for a, b in zip([wall([*with_us[:2], with_us[2] + parts])[0] for _ in range(runs)], alone, strict=True)
+    )
+    out["import_pellucid"] = statistics.median(wall([sys.executable, "-c", "import pellucid"])[0] for _ in range(runs))
+    with tempfile.TemporaryDirectory() as folder:
+        html = str(Path(folder) / "t.html")
+        text = "Name three rivers of Europe, and say in a few words where each of them ends."
+        command = [*pellucid, "explain", "--timings", "--max-new-tokens", "16", "--html", html, text]
+        times, notes = zip(*(wall(command) for _ in range(runs)), strict=True)
+    out["explain"] = statistics.median(times)
+    out["explain_parts"] = notes[-1].strip().splitlines()[-1]
+    return out
+
+
+def main() -> int:
+    """Measure everything and print the table."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--runs", type=int, default=5)
+    p.add_argument("--no-peers", action="store_true", help="leave inseq and captum out")
+    p.add_argument("--out", type=Path, help="also write every figure as JSON")
+    o = p.parse_args()
+    names = ["pellucid-whole", "pellucid-whole-ixg", "pellucid-matrix", "pellucid-matrix-fast"]
+    peers = [] if o.no_peers else ["inseq-saliency", "inseq-input_x_gradient", "captum-gradient_x_activation"]
+    results = {n: work(n, o.runs) for n in names} | {n: work(n, min(PEER_RUNS, o.runs)) for n in peers}
+    results["whole_process"] = whole_process(3)
+    if peers:
+        results["agreement"] = work("agreement", 1)
+    results["gpu"] = work("gpu", o.runs)
+    f = statistics.median(x for n in names for x in results[n]["f"])
+    print(f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores; SmolLM2-135M, float32, 200 prompt")
+    print(f"tokens, 16 answer tokens; F = {f:.3f} s\n")
+    print("| task | time in F | seconds | added memory |")
+    print("|---|---|---|---|")
+    for n in [*names, *peers]:
+        r = results[n]
+        print(f"| {n} | {in_f(r):.2f} | {statistics.median(r['seconds']):.2f} | {r['added_bytes'] / 1e6:.0f} MB |")
+    whole, matrix, fast = (in_f(results[n]) for n in ("pellucid-whole", "pellucid-matrix", "pellucid-matrix-fast"))
+    rows = [("whole answer, in F", "<= 2.2", f"{whole:.2f}"), ("matrix, in F", "<= 13.5", f"{matrix:.2f}")]
+    rows.append(("matrix, fast, in F", "<= 8", f"{fast:.2f}"))
+    if peers:
+        inseq, captum = in_f(results["inseq-saliency"]), in_f(results["captum-gradient_x_activation"])
+        memory = results["pellucid-matrix"]["added_bytes"] / results["inseq-saliency"]["added_bytes"]
+        rows += [
+            ("whole answer, times as fast as inseq's saliency", ">= 8", f"{inseq / whole:.1f}"),
+            ("whole answer, times as fast as captum's gradient x activation", ">= 8", f"{captum / whole:.1f}"),
+            ("matrix, times as fast as inseq's", ">= 1.8", f"{inseq / matrix:.2f}"),
+            ("matrix memory, of inseq's added memory", "<= 0.5", f"{memory:.2f}"),
+            ("largest relative error against inseq", "<= 1e-4", f"{results['agreement']['relative_error']:.1e}"),
+            ("fast, smallest rank correlation of a row", ">= 0.995", f"{results['agreement']['rank_correlation']:.4f}"),
+        ]
+    e = results["whole_process"]
+    rows += [
+        ("pellucid --help, seconds", "< 0.5", f"{e['help']:.2f}"),
+        ("import beyond torch and transformers, seconds", "< 0.3", f"{e['import_beyond']:.2f}"),
+        ("pellucid explain with HTML, seconds", "", f"{e['explain']:.2f}"),
+    ]
+    print("\n| figure | asked | measured |\n|---|---|---|")
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+    print(f"\npellucid explain: {e['explain_parts']}")
+    gpu = results["gpu"]
+    if "skipped" in gpu:
+        print(f"GPU: skipped, {gpu['skipped']}")
+    else:
+        print(f"\nGPU ({gpu['device']}), Qwen3-0.6B shape with random weights, bfloat16:\n")
+        print("| task | time in F | milliseconds | added memory |\n|---|---|---|---|")
+        for name, r in gpu.items():
+            if name != "device":
+                ms = 1000 * statistics.median(r["seconds"])
+                print(f"| {name} | {in_f(r):.2f} | {ms:.0f} | {r['added_bytes'] / 1e6:.0f} MB |")
+    if o.out:
+        o.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

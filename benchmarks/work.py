@@ -1,0 +1,199 @@
+"""One benchmark task in a process of its own: its time beside the unit F, and the memory that it adds.
+
+    python benchmarks/work.py pellucid-matrix --runs 3
+
+F is one float32 forward pass over prompt and answer with the model's default attention and all logits, timed between
+the task's runs, so that a machine whose speed drifts moves both. Prints one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import pellucid
+from pellucid.trace.engine import Run
+from pellucid.trace.memory import PeakMemory, budget
+from pellucid.trace.methods import method
+from pellucid.trace.objective import objective
+
+PROMPT, ANSWER = 200, 16
+TEXT = """The lighthouse keeper wrote in his book every evening, whether or not a ship had passed. On the third of May he
+noted the wind, which came from the south, and the price of oil, which the harbour master had raised again without
+telling anyone. A fishing boat had asked for shelter at noon. Its crew of five brought a crate of herring and a letter
+from the mainland, in which the company explained that the lamp would be replaced by an electric one before the winter,
+and that the keeper could choose between a pension and a post in the office at the port. He read the letter twice, put
+it under the clock, and trimmed the wick as he had done for thirty one years. In the night the fog came in. He rang the
+bell by hand, four strokes a minute, and counted them, because counting kept him awake. Towards morning he heard an
+engine close by, then voices, then nothing. When the fog lifted there was a steamer at anchor off the north rocks, and
+a man in a white cap stood on its bridge and waved a lantern at the tower as one waves to a friend who has waited."""
+
+
+def sequence(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The prompt's and the answer's ids: a plain text cut in two."""
+    ids = tokenizer(" ".join(TEXT.split())).input_ids
+    assert len(ids) >= PROMPT + ANSWER, f"the text has {len(ids)} tokens"
+    return ids[:PROMPT], ids[PROMPT : PROMPT + ANSWER]
+
+
+def ours(model: Any, how: str, goal: str = "logprob", **options: Any) -> Callable[[], Any]:
+    """A method of Pellucid over the sequence, with the memory plan that a user gets."""
+    prompt, answer = sequence(model.loaded.tokenizer)
+
+    def run() -> Any:
+        allowed = budget("auto", model.loaded.device)
+        return method(how)(Run(model.loaded, prompt, answer, objective(goal), allowed=allowed, **options))
+
+    return run
+
+
+def inseq_task(model: Any, how: str) -> Callable[[], Any]:
+    """inseq's own call; tokens are the same because the text was cut at token borders and is tokenised as one."""
+    import inseq
+
+    tokenizer = model.loaded.tokenizer
+    prompt, answer = sequence(tokenizer)
+    texts = tokenizer.decode(prompt), tokenizer.decode(prompt + answer)
+    assert [tokenizer(t).input_ids for t in texts] == [prompt, prompt + answer]
+    peer = inseq.load_model(model.loaded.network, how, tokenizer=tokenizer)
+    return lambda: peer.attribute(*texts, attributed_fn="logit", show_progress=False, pretty_progress=False)
+
+
+def captum_task(model: Any) -> Callable[[], Any]:
+    """captum's gradient x activation at the embedding layer, through its LLM wrapper."""
+    from captum.attr import LayerGradientXActivation, LLMGradientAttribution, TextTokenInput
+
+    tokenizer, network = model.loaded.tokenizer, model.loaded.network
+    prompt, answer = sequence(tokenizer)
+    network.device  # noqa: B018  # captum asks the network for it
+    wrapped = LLMGradientAttribution(LayerGradientXActivation(network, network.get_input_embeddings()), tokenizer)
+    return lambda: wrapped.attribute(
+        TextTokenInput(tokenizer.decode(prompt), tokenizer), target=torch.tensor(answer)
+    )
+
+
+TASKS: dict[str, Callable[[Any], Callable[[], Any]]] = {
+    "pellucid-whole": lambda m: ours(m, "saliency"),
+    "pellucid-whole-ixg": lambda m: ours(m, "input_x_gradient"),
+    "pellucid-matrix": lambda m: ours(m, "saliency", per_token=True),
+    "pellucid-matrix-fast": lambda m: ours(m, "saliency", per_token=True, precision="fast"),
+    "inseq-saliency": lambda m: inseq_task(m, "saliency"),
+    "inseq-input_x_gradient": lambda m: inseq_task(m, "input_x_gradient"),
+    "captum-gradient_x_activation": captum_task,
+}
+
+
+def agreement(model: Any) -> dict[str, float]:
+    """Our matrix against inseq's (gradients of the target's logit, L2 norm), and fast against full precision."""
+    from scipy.stats import spearmanr
+
+    peer = inseq_task(model, "saliency")().sequence_attributions[0]
+    theirs = peer.target_attributions.norm(dim=-1).T  # [targets, tokens]
+    found = ours(model, "saliency", "logit", per_token=True)().matrix
+    worst = 0.0
+    for i in range(ANSWER):
+        a, b = found[i, : PROMPT + i], theirs[i, : PROMPT + i]
+        worst = max(worst, float(((a - b).abs() / b.abs()).max()))
+    full = ours(model, "saliency", per_token=True)().matrix
+    fast = ours(model, "saliency", per_token=True, precision="fast")().matrix
+    ranks = [spearmanr(full[i, : PROMPT + i], fast[i, : PROMPT + i]).statistic for i in range(ANSWER)]
+    return {"relative_error": worst, "rank_correlation": float(min(ranks))}
+
+
+def measure(task: Callable[[], Any], unit: Callable[[], Any], device: torch.device, runs: int) -> dict[str, Any]:
+    """Added memory of the first run; then ``runs`` times F, task, F, each in seconds."""
+
+    def timed(function: Callable[[], Any]) -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        began = time.perf_counter()
+        function()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    unit()
+    with PeakMemory(device) as peak:
+        task()
+    pairs = []
+    for _ in range(runs):
+        before, spent, after = timed(unit), timed(task), timed(unit)
+        pairs.append((spent, (before + after) / 2))
+    return {"seconds": [s for s, _ in pairs], "f": [f for _, f in pairs], "added_bytes": peak.bytes}
+
+
+def gpu(runs: int) -> dict[str, Any]:
+    """The same on CUDA in bfloat16, on random weights of Qwen3-0.6B's shape: nothing to download."""
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    from pellucid.models.load import LoadedModel
+
+    config = Qwen3Config(
+        hidden_size=1024,
+        intermediate_size=3072,
+        num_hidden_layers=28,
+        num_attention_heads=16,
+        num_key_value_heads=8,
+        head_dim=128,
+        vocab_size=151936,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        network = Qwen3ForCausalLM(config).to(torch.bfloat16)
+    nobody: Any = PreTrainedTokenizerFast.__new__(PreTrainedTokenizerFast)  # ids only: no text is read here
+    loaded = LoadedModel.wrap(network, nobody, name="qwen3-0.6b-shape")
+    out: dict[str, Any] = {"device": torch.cuda.get_device_name()}
+    for prompt, answer in ((200, 16), (2000, 64)):
+        ids = torch.randint(0, 150000, (prompt + answer,)).tolist()
+        batch = torch.tensor([ids], device="cuda")
+
+        def unit(batch: torch.Tensor = batch) -> Any:
+            with torch.no_grad():
+                return network(batch, use_cache=False).logits
+
+        for per_token in (False, True):
+
+            def task(ids: list[int] = ids, prompt: int = prompt, per_token: bool = per_token) -> Any:
+                allowed = budget("auto", loaded.device)
+                run = Run(
+                    loaded, ids[:prompt], ids[prompt:], objective("logprob"), per_token=per_token, allowed=allowed
+                )
+                return method("saliency")(run)
+
+            name = f"{prompt}+{answer} {'matrix' if per_token else 'whole'}"
+            out[name] = measure(task, unit, loaded.device, runs)
+    return out
+
+
+def main() -> int:
+    """Run one task by name."""
+    p = argparse.ArgumentParser()
+    p.add_argument("task", choices=[*TASKS, "agreement", "gpu"])
+    p.add_argument("--runs", type=int, default=5)
+    o = p.parse_args()
+    if o.task == "gpu":
+        print(json.dumps(gpu(o.runs) if torch.cuda.is_available() else {"skipped": "no CUDA device here"}))
+        return 0
+    model = pellucid.load("smollm2-135m-instruct", device="cpu")
+    if o.task == "agreement":
+        print(json.dumps(agreement(model)))
+        return 0
+    ids = torch.tensor([sum(sequence(model.loaded.tokenizer), [])])
+
+    def unit() -> Any:
+        with torch.no_grad():
+            return model.loaded.network(ids, use_cache=False).logits
+
+    print(json.dumps(measure(TASKS[o.task](model), unit, torch.device("cpu"), o.runs)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
