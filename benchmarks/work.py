@@ -24,15 +24,16 @@ from pellucid.trace.methods import method
 from pellucid.trace.objective import objective
 
 PROMPT, ANSWER = 200, 16
-TEXT = """The lighthouse keeper wrote in his book every evening, whether or not a ship had passed. On the third of May he
-noted the wind, which came from the south, and the price of oil, which the harbour master had raised again without
-telling anyone. A fishing boat had asked for shelter at noon. Its crew of five brought a crate of herring and a letter
-from the mainland, in which the company explained that the lamp would be replaced by an electric one before the winter,
-and that the keeper could choose between a pension and a post in the office at the port. He read the letter twice, put
-it under the clock, and trimmed the wick as he had done for thirty one years. In the night the fog came in. He rang the
-bell by hand, four strokes a minute, and counted them, because counting kept him awake. Towards morning he heard an
-engine close by, then voices, then nothing. When the fog lifted there was a steamer at anchor off the north rocks, and
-a man in a white cap stood on its bridge and waved a lantern at the tower as one waves to a friend who has waited."""
+TEXT = """The lighthouse keeper wrote in his book every evening, whether or not a ship had passed. On the third of May
+he noted the wind, which came from the south, and the price of oil, which the harbour master had raised again
+without telling anyone. A fishing boat had asked for shelter at noon. Its crew of five brought a crate of
+herring and a letter from the mainland, in which the company explained that the lamp would be replaced by an
+electric one before the winter, and that the keeper could choose between a pension and a post in the office at
+the port. He read the letter twice, put it under the clock, and trimmed the wick as he had done for thirty one
+years. In the night the fog came in. He rang the bell by hand, four strokes a minute, and counted them,
+because counting kept him awake. Towards morning he heard an engine close by, then voices, then nothing. When
+the fog lifted there was a steamer at anchor off the north rocks, and a man in a white cap stood on its bridge
+and waved a lantern at the tower as one waves to a friend who has waited."""
 
 
 def sequence(tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -73,9 +74,7 @@ def captum_task(model: Any) -> Callable[[], Any]:
     prompt, answer = sequence(tokenizer)
     network.device  # noqa: B018  # captum asks the network for it
     wrapped = LLMGradientAttribution(LayerGradientXActivation(network, network.get_input_embeddings()), tokenizer)
-    return lambda: wrapped.attribute(
-        TextTokenInput(tokenizer.decode(prompt), tokenizer), target=torch.tensor(answer)
-    )
+    return lambda: wrapped.attribute(TextTokenInput(tokenizer.decode(prompt), tokenizer), target=torch.tensor(answer))
 
 
 TASKS: dict[str, Callable[[Any], Callable[[], Any]]] = {
@@ -185,7 +184,7 @@ def main() -> int:
     if o.task == "agreement":
         print(json.dumps(agreement(model)))
         return 0
-    ids = torch.tensor([sum(sequence(model.loaded.tokenizer), [])])
+    ids = torch.tensor([[i for part in sequence(model.loaded.tokenizer) for i in part]])
 
     def unit() -> Any:
         with torch.no_grad():

@@ -64,7 +64,9 @@ def test_error_tree_is_what_its_docstring_draws() -> None:
     "code", ["import pellucid", "import pellucid; pellucid.Trace", "import pellucid.cli.main as m; m.parser()"]
 )
 def test_no_torch_until_it_is_needed(code: str) -> None:
-    heavy = "import sys; print([m for m in ('torch', 'transformers', 'matplotlib', 'rich', 'pandas') if m in sys.modules])"
+    heavy = (
+        "import sys; print([m for m in ('torch', 'transformers', 'matplotlib', 'rich', 'pandas') if m in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", f"{code}; {heavy}"], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
@@ -104,8 +106,9 @@ def test_nothing_happens_at_import() -> None:
 import logging, warnings, pkgutil, importlib, numpy as np
 import torch, transformers, rich, matplotlib.figure, matplotlib.backends.backend_agg, matplotlib.font_manager
 def state():
-    return (logging.root.handlers[:], logging.root.level, np.random.get_state()[1].tolist(), torch.get_rng_state().tolist(),
-            dict(matplotlib.rcParams), torch.get_default_dtype(), torch.get_num_threads(), list(warnings.filters))
+    return (logging.root.handlers[:], logging.root.level, np.random.get_state()[1].tolist(),
+            torch.get_rng_state().tolist(), dict(matplotlib.rcParams), torch.get_default_dtype(),
+            torch.get_num_threads(), list(warnings.filters))
 before = state()
 import pellucid
 for m in pkgutil.walk_packages(pellucid.__path__, "pellucid."):

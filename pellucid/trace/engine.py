@@ -5,14 +5,14 @@
 
 The answer is known, so one forward pass with it in place (teacher forcing) serves all of its tokens: the causal mask
 makes each target's gradient with respect to later tokens exactly zero. The head is applied to the target positions
-only. A whole answer is one backward pass; the matrix is a batched vector-Jacobian product over the same graph.
+only. A whole answer is one backward pass over the kept graph; the matrix goes layer by layer, all rows together.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,9 @@ from torch import Tensor
 from pellucid.errors import ModelError
 from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
-from pellucid.trace.inside import attention, checkpointing, precision
+from pellucid.trace import rows as row_attention
+from pellucid.trace.inside import attention, precision
+from pellucid.trace.layers import NoTapeError, Tape
 from pellucid.trace.memory import Plan, Shape, plan
 from pellucid.trace.objective import Objective
 
@@ -90,58 +92,88 @@ class Run:
         With the matrix, the whole answer's gradient is the sum of the rows' gradients, and costs no pass of its own.
         """
         network: Any = self.loaded.network
-        with ExitStack() as changes:
-            changes.enter_context(attention(network, self.plan.attention))
-            changes.enter_context(checkpointing(network, self.plan.checkpoint))
-            embeddings = network.get_input_embeddings()(self.ids).detach()  # [1, tokens, width]
-            x = embeddings.requires_grad_(True)
-            with precision(network, self.precision) as self.precision:
-                values = self._values(x)  # [targets]
-            plain = embeddings.detach()[0].to(torch.promote_types(embeddings.dtype, torch.float32))
-            if not self.per_token:
-                gradient = self._backward(values[self.selected].sum(), x)  # [tokens, width]
-                return Scores(function(gradient[None], plain)[0], None)
-            total = torch.zeros_like(plain)
-            matrix = torch.full((self.targets, plain.shape[0]), torch.nan, dtype=plain.dtype, device=plain.device)
-            for rows, gradients in self._rows(values, x):
+        embeddings = network.get_input_embeddings()(self.ids).detach()  # [1, tokens, width]
+        plain = _wide(embeddings[0])
+        total = torch.zeros_like(plain)
+        matrix = torch.full((self.targets, plain.shape[0]), torch.nan, dtype=plain.dtype, device=plain.device)
+        for rows, gradients in self._gradients(embeddings.requires_grad_(True)):
+            if self.per_token:
                 matrix[rows] = function(gradients, plain)
-                total += gradients.sum(0)
-            return Scores(function(total[None], plain)[0], matrix)
+            total += gradients.sum(0)
+        return Scores(function(total[None], plain)[0], matrix if self.per_token else None)
 
-    def _values(self, x: Tensor) -> Tensor:
-        """The objective of each target, from embeddings ``x`` [1, tokens, width]."""
+    def _gradients(self, x: Tensor) -> Iterator[tuple[list[int], Tensor]]:
+        """(targets, gradients [rows, tokens, width]): a row a target with ``per_token``, else one row for their sum."""
+        network: Any = self.loaded.network
+        batched = None
+        if self.plan.batched:
+            batched = row_attention.NAME if row_attention.usable(network) else "eager"
+            row_attention.register()
+        with attention(network, batched):
+            if self.plan.layers:
+                try:
+                    with precision(network, self.precision) as self.precision:
+                        tape = Tape.record(network, x, self.targets + 1, lambda: self._logits(x))
+                except NoTapeError:
+                    pass  # not a plain stack of layers: keep the whole graph
+                else:
+                    yield from self._by_layer(tape)
+                    return
+            with precision(network, self.precision) as self.precision:
+                values = self._values(self._logits(x))
+            yield from self._by_graph(values, x)
+
+    def _logits(self, x: Tensor) -> Tensor:
         self.progress("forward", 0, 1)
         logits = target_logits(self.loaded.network, self.targets, inputs_embeds=x)[0]  # [targets, vocabulary]
         self.forwards += 1
         self.logits = logits.detach()
         self.progress("forward", 1, 1)
-        return self.objective.function(logits, self.ids[0, self.prompt_length :])
+        return logits
 
-    def _backward(self, value: Tensor, x: Tensor) -> Tensor:
-        self.progress("backward", 0, 1)
-        (gradient,) = torch.autograd.grad(value, x)
-        self.backwards += 1
-        self.progress("backward", 1, 1)
-        return _wide(gradient[0])
+    def _values(self, logits: Tensor) -> Tensor:
+        """The objective of each selected target [selected]."""
+        return self.objective.function(logits, self.ids[0, self.prompt_length :])[self.selected]
 
-    def _rows(self, values: Tensor, x: Tensor) -> Iterator[tuple[list[int], Tensor]]:
-        """Gradients of the selected targets, some at a time: (targets, [rows, tokens, width])."""
-        done, count = 0, len(self.selected)
-        self.progress("backward", 0, count)
-        for first in range(0, count, self.plan.chunk):
-            rows = self.selected[first : first + self.plan.chunk]
-            keep = first + len(rows) < count
-            if self.plan.attention is None:  # one row; the model's attention may have no batching rule
-                (gradient,) = torch.autograd.grad(values[rows[0]], x, retain_graph=keep)
-                gradient = gradient[None]
-            else:
-                unit = torch.zeros(len(rows), self.targets, dtype=values.dtype, device=values.device)
-                unit[torch.arange(len(rows)), rows] = 1
-                (gradient,) = torch.autograd.grad(values, x, unit, retain_graph=keep, is_grads_batched=True)
-            done += len(rows)
+    def _by_graph(self, values: Tensor, x: Tensor) -> Iterator[tuple[list[int], Tensor]]:
+        """Through the whole graph, a backward pass a row."""
+        if not self.per_token:
+            values = values.sum()[None]
+        for k in range(len(values)):
+            self.progress("backward", k, len(values))
+            (gradient,) = torch.autograd.grad(values[k], x, retain_graph=k + 1 < len(values))
+            self.backwards += 1
+            yield [self.selected[k]], _wide(gradient)
+        self.progress("backward", len(values), len(values))
+
+    def _by_layer(self, tape: Tape) -> Iterator[tuple[list[int], Tensor]]:
+        """Layer by layer from the top, as many rows together as the plan says."""
+        values = self._values(tape.logits)
+        (gradient,) = torch.autograd.grad(values.sum(), tape.states, retain_graph=True)  # [1, positions, width]
+        del tape.logits, values  # the vocabulary is done with; it is most of the memory by now
+        # A head that runs on all positions has the targets' at the end but one.
+        shift = gradient.shape[1] - self.targets - (1 if gradient.shape[1] > self.targets else 0)
+        if not self.per_token:
+            start = torch.autograd.grad(tape.states, tape.top, gradient, retain_graph=True)[0][None]
+            done = tape.backward(start, 1, self._again, lambda d, t: self.progress("backward", d, t))
+            self.backwards += 1
+            yield self.selected, _wide(done[:, 0])
+            return
+        groups = range(0, len(self.selected), self.plan.group)
+        for g, first in enumerate(groups):
+            rows = self.selected[first : first + self.plan.group]
+            start = tape.start(gradient, [shift + i for i in rows], self.plan.chunk)
+
+            def step(d: int, t: int, g: int = g) -> None:
+                self.progress("backward", g * t + d, len(groups) * t)
+
+            done = tape.backward(start, self.plan.chunk, self._again, step)
             self.backwards += len(rows)
-            self.progress("backward", done, count)
-            yield rows, _wide(gradient[:, 0])
+            yield rows, _wide(done[:, 0])
+
+    def _again(self) -> AbstractContextManager[Any]:
+        """How layers are run the second time: as the first."""
+        return precision(self.loaded.network, self.precision)
 
 
 def _wide(t: Tensor) -> Tensor:

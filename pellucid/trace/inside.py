@@ -1,6 +1,6 @@
-"""Change how a model runs, and put everything back: attention implementation, checkpointing, precision.
+"""Change how a model runs, and put everything back: attention implementation, precision.
 
-    with attention(network, "eager"), checkpointing(network):
+    with attention(network, "eager"), precision(network, "fast"):
         ...
 
 Nothing here touches a class or a module of transformers, only this one network, and only while the context is open.
@@ -29,40 +29,6 @@ def attention(network: Any, implementation: str | None) -> Iterator[None]:
         yield
     finally:
         network.set_attn_implementation(before)
-
-
-@contextmanager
-def checkpointing(network: Any, on: bool = True) -> Iterator[None]:
-    """Keep only each layer's input for the backward pass, and run the layer again there.
-
-    transformers' own switch works in training mode alone, where dropout would change the scores; so the layers'
-    ``forward`` is wrapped here, on the instances, for as long as the context is open.
-    """
-    if not on:
-        yield
-        return
-    from torch.utils.checkpoint import checkpoint
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    layers = [m for m in network.modules() if isinstance(m, GradientCheckpointingLayer)]
-
-    def wrapped(forward: Any) -> Any:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
-
-        return run
-
-    own = [(layer, layer.__dict__.get("forward")) for layer in layers]
-    try:
-        for layer in layers:
-            layer.forward = wrapped(layer.forward)
-        yield
-    finally:
-        for layer, forward in own:
-            if forward is None:
-                layer.__dict__.pop("forward", None)  # the class's own shows again
-            else:
-                layer.forward = forward
 
 
 def native_bfloat16(device: Any) -> bool:

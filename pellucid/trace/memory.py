@@ -93,42 +93,48 @@ class Shape:
 
 @dataclass(frozen=True)
 class Plan:
-    """How to run: ``attention`` None leaves the model's own; ``chunk`` rows a backward pass; ``bytes`` expected."""
+    """How to run.
 
-    attention: str | None
+    ``layers``: keep layer inputs and run each layer again (``trace/layers.py``), or else keep the whole graph.
+    ``chunk`` rows are pulled back together, ``group`` rows go through the layers between two recomputations.
+    ``batched``: attention that pulls back many rows at once instead of the model's own. ``bytes``: expected.
+    """
+
+    layers: bool
     chunk: int
-    checkpoint: bool
+    group: int
+    batched: bool
     bytes: int
 
 
 def plan(shape: Shape, *, tokens: int, targets: int, rows: int, allowed: int, device: str) -> Plan:
     """The quickest way to ``rows`` backward passes over ``tokens`` that fits in ``allowed`` bytes.
 
-    1. Several rows: plain attention, whose backward can be batched, as many rows at a time as fit.
-    2. The model's own attention, one row at a time over one kept graph.
-    3. The same with gradient checkpointing: each layer is run again in every backward pass.
+    1. One row: the whole graph, where it fits.
+    2. By layer. With several rows over a moderate length, as many together as fit; else one at a time through the
+       model's own attention.
 
     Raises ``OptionError`` where even that does not fit.
     """
-    linear = tokens * (7 * shape.width + 4 * shape.mlp) * shape.size
+    layer = tokens * (7 * shape.width + 4 * shape.mlp) * shape.size  # the graph of one
     square = shape.heads * tokens * tokens * shape.size
     head = 4 * targets * shape.vocabulary * max(shape.size, 4)
-    row = tokens * (6 * shape.width + 6 * shape.mlp) * shape.size
+    row = tokens * (6 * shape.width + 6 * shape.mlp) * shape.size  # what one row holds inside a layer
+    cotangent = tokens * shape.width * shape.size
+    if rows == 1 and shape.layers * layer + head + row <= allowed:
+        return Plan(False, 1, 1, False, shape.layers * layer + head + row)
+    kept = shape.layers * tokens * shape.width * shape.size + layer + head
     if rows > 1 and tokens <= _LONGEST_BATCHED:
-        kept = shape.layers * (linear + square) + head
-        each = row + 4 * square + targets * shape.vocabulary * 8
-        chunk = min(rows, 8 if device == "cpu" else 32, (allowed - kept) // each)
+        each = row + square
+        chunk = min(rows, 6 if device == "cpu" else 32, (allowed - kept - square - rows * cotangent) // each)
         if chunk > 1:
-            return Plan("eager", int(chunk), False, kept + int(chunk) * each)
-    single = row + targets * shape.vocabulary * 8
-    kept = shape.layers * linear + head
-    if kept + single <= allowed:
-        return Plan(None, 1, False, kept + single)
-    kept = shape.layers * tokens * shape.width * shape.size + linear + head
-    if kept + single <= allowed:
-        return Plan(None, 1, True, kept + single)
+            used = kept + square + rows * cotangent + int(chunk) * each
+            return Plan(True, int(chunk), rows, True, used)
+    group = min(rows, (allowed - kept - row) // cotangent)
+    if group >= 1:
+        return Plan(True, 1, int(group), False, kept + row + int(group) * cotangent)
     raise OptionError(
-        f"{tokens} tokens need about {(kept + single) / 1e9:.1f} GB even with gradient checkpointing, and "
+        f"{tokens} tokens need about {(kept + row + cotangent) / 1e9:.1f} GB even one layer at a time, and "
         f"{allowed / 1e9:.1f} GB are allowed: shorten the prompt or the answer, free memory, or give more with memory="
     )
 

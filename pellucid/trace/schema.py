@@ -186,7 +186,9 @@ def from_dict(data: object) -> Trace:
         else _build(Span, span, "span", targets=tuple(_list(_get(span, "targets", "span"), "span.targets"))),
         trust=None
         if trust is None
-        else _build(Trust, trust, "trust", random_drops=tuple(_list(_get(trust, "random_drops", "trust"), "trust.random_drops"))),
+        else _build(
+            Trust, trust, "trust", random_drops=tuple(_list(_get(trust, "random_drops", "trust"), "trust.random_drops"))
+        ),
         trust_note=data.get("trust_note"),
         precision=str(data.get("precision", "full")),
         merge=str(data.get("merge", "sum")),

@@ -1,4 +1,4 @@
-"""The command line: what it prints, where, and its exit codes; every bad input in one sentence, nothing half-written."""
+"""The command line: what it prints and where, its exit codes; every bad input in one sentence, nothing half-written."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def test_every_output_at_once(model: list[str], tmp_path: Path, capfd: pytest.Ca
     assert sorted(p.name for p in tmp_path.iterdir()) == ["t.html", "t.json", "t.png"]
 
 
-def test_prompt_from_file_keeps_its_characters(model: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_prompt_from_file_keeps_its_characters(
+    model: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     f = tmp_path / "p.txt"
     f.write_bytes("\ufeff天气\r\n and tabs\t\r\n".encode())
     assert main(["explain", *model, "--target", "x", "--json", "-", "--file", str(f)]) == 0
@@ -115,7 +117,11 @@ def test_lists(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_bad_input_is_one_sentence(
-    arguments: list[str], message: str, model: list[str], capfd: pytest.CaptureFixture[str], tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    model: list[str],
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -154,7 +160,12 @@ def test_bad_prompt_files(
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "is not JSON"), ("{}", "should hold a list of messages"), ("[]", "not empty"), ('["x"]', "message 0 should be")],
+    [
+        ("{", "is not JSON"),
+        ("{}", "should hold a list of messages"),
+        ("[]", "not empty"),
+        ('["x"]', "message 0 should be"),
+    ],
 )
 def test_bad_message_files(
     content: str, message: str, model: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -210,7 +221,17 @@ def test_interrupt_is_130_and_writes_nothing(
 @pytest.mark.parametrize("delay", [0.05, 1.0, 3.0])
 def test_real_ctrl_c_never_shows_a_traceback(tiny_folder: Path, tmp_path: Path, delay: float) -> None:
     """Wherever it falls: in the imports, the load or the computation."""
-    command = [sys.executable, "-m", "pellucid", "explain", "--model", str(tiny_folder), "--device", "cpu", "--per-token"]
+    command = [
+        sys.executable,
+        "-m",
+        "pellucid",
+        "explain",
+        "--model",
+        str(tiny_folder),
+        "--device",
+        "cpu",
+        "--per-token",
+    ]
     command += ["--max-new-tokens", "100", "--json", str(tmp_path / "t.json"), "a " * 10]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     time.sleep(delay)

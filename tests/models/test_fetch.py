@@ -55,7 +55,9 @@ def test_parts_are_joined_in_order(model: Embedded, tmp_path: Path) -> None:
 
 def test_wrong_hash_is_refused(model: Embedded, tmp_path: Path) -> None:
     other = replace(model, wheels=(replace(model.wheels[0], sha256="0" * 64), model.wheels[1]))
-    with pytest.raises(DamagedFileError, match=r"test_part0-1\.0-py3-none-any\.whl has SHA-256 [0-9a-f]{64}, expected 000"):
+    with pytest.raises(
+        DamagedFileError, match=r"test_part0-1\.0-py3-none-any\.whl has SHA-256 [0-9a-f]{64}, expected 000"
+    ):
         fetch.fetch(other, tmp_path)
     with pytest.raises(DamagedFileError, match="the joined GGUF file of 'test-model' has SHA-256"):
         fetch.fetch(replace(model, gguf_sha256="0" * 64), tmp_path)

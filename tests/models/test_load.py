@@ -11,7 +11,14 @@ import torch
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, TokenType, dequantize, quantize
 
 import pellucid
-from pellucid.errors import DamagedFileError, MissingExtraError, ModelError, OfflineError, OptionError, UnknownModelError
+from pellucid.errors import (
+    DamagedFileError,
+    MissingExtraError,
+    ModelError,
+    OfflineError,
+    OptionError,
+    UnknownModelError,
+)
 from pellucid.models import cache
 from pellucid.models.catalog import CATALOG
 from pellucid.models.convert import check_gguf
@@ -179,7 +186,7 @@ def test_folder(tiny_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_folder, broken)
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:500])
-    with pytest.raises(DamagedFileError, match="weights of '.*broken' are damaged"):
+    with pytest.raises(DamagedFileError, match=r"weights of '.*broken' are damaged"):
         load_model(str(broken), device="cpu")
     (broken / "config.json").write_text("{")
     with pytest.raises(DamagedFileError, match="cannot be loaded"):
@@ -215,7 +222,7 @@ def test_not_cached_while_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_options_are_checked(tiny_folder: Path) -> None:
-    with pytest.raises(OptionError, match="device 'tpu' is not there: expected auto or one of .*cpu"):
+    with pytest.raises(OptionError, match=r"device 'tpu' is not there: expected auto or one of .*cpu"):
         load_model(str(tiny_folder), device="tpu")
     with pytest.raises(OptionError, match="unknown dtype 'float8': expected one of auto, float32"):
         load_model(str(tiny_folder), dtype="float8")

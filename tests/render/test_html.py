@@ -18,7 +18,7 @@ from pellucid.trace.result import Source, Trace
 
 HOSTILE = [
     "<script>alert(1)</script>",
-    '"onload=alert(1) \'onclick=alert(1)',
+    "\"onload=alert(1) 'onclick=alert(1)",
     "</script><img src=x onerror=alert(1)>",
     "</noscript></title></style><!--<script>",
     "a\u2028b\u2029c &amp; &lt; ]]>",

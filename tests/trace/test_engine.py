@@ -9,8 +9,10 @@ from torch import Tensor
 
 from pellucid.errors import OptionError
 from pellucid.models.load import LoadedModel
+from pellucid.trace import rows as row_attention
 from pellucid.trace.engine import Run, target_logits
-from pellucid.trace.inside import attention, checkpointing, precision
+from pellucid.trace.inside import attention, precision
+from pellucid.trace.layers import Tape
 from pellucid.trace.memory import Plan, Shape, budget, plan
 from pellucid.trace.methods import method
 from pellucid.trace.objective import OBJECTIVES, objective
@@ -66,7 +68,7 @@ def test_matrix_and_total_equal_plain_loops(family: LoadedModel, name: str, how:
         assert_close(family, scores.total, expected(gradients.sum(0)))
         assert (scores.matrix is not None) == per_token
         if scores.matrix is not None:
-            assert run.plan.chunk > 1, "the batched way is what this test is for"
+            assert run.plan.batched, "the batched way is what this test is for"
             assert_close(family, scores.matrix, expected(gradients))
 
 
@@ -112,8 +114,13 @@ def test_selected_targets_alone(family: LoadedModel) -> None:
 
 @pytest.mark.parametrize(
     "way",
-    [Plan("eager", 3, False, 0), Plan(None, 1, False, 0), Plan(None, 1, True, 0), Plan("eager", 2, False, 0)],
-    ids=["chunks of 3", "one by one", "checkpointed", "chunks of 2"],
+    [
+        Plan(False, 1, 1, False, 0),
+        Plan(True, 3, 4, True, 0),
+        Plan(True, 2, 3, True, 0),
+        Plan(True, 1, 2, False, 0),
+    ],
+    ids=["whole graph", "by layer, 3 together", "by layer, groups of 3", "by layer, one by one"],
 )
 @pytest.mark.parametrize("per_token", [False, True])
 def test_every_plan_gives_the_same_scores(family: LoadedModel, way: Plan, per_token: bool) -> None:
@@ -135,22 +142,72 @@ def test_every_plan_gives_the_same_scores(family: LoadedModel, way: Plan, per_to
 
 def test_model_is_restored_after_an_error(tiny) -> None:  # type: ignore[no-untyped-def]
     model = tiny()
-    with pytest.raises(KeyboardInterrupt), attention(model.network, "eager"), checkpointing(model.network):
+    layer = model.network.model.layers[0]
+    with pytest.raises(KeyboardInterrupt), attention(model.network, "eager"):
         assert model.network.config._attn_implementation == "eager"
-        assert "forward" in model.network.model.layers[0].__dict__
         raise KeyboardInterrupt
     assert model.network.config._attn_implementation == "sdpa"
-    assert "forward" not in model.network.model.layers[0].__dict__
+
+    def stop() -> Tensor:
+        assert layer._forward_pre_hooks
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Tape.record(model.network, embed(model), 1, stop)
+    assert not layer._forward_pre_hooks
+    assert not layer._forward_hooks
 
 
-def test_checkpointing_runs_layers_again(tiny) -> None:  # type: ignore[no-untyped-def]
+def test_by_layer_keeps_layer_inputs_and_runs_each_layer_once_more(tiny) -> None:  # type: ignore[no-untyped-def]
     model, calls = tiny(), []
-    hook = model.network.model.layers[0].self_attn.register_forward_hook(lambda *_: calls.append(1))
-    run = Run(model, PROMPT, ANSWER, objective("logprob"))
-    run.plan = Plan(None, 1, True, 0)
+    hook = model.network.model.layers[0].register_forward_hook(lambda *_: calls.append(1))
+    kept: list[int] = []
+    weights = {p.untyped_storage().data_ptr() for p in model.network.parameters()}
+
+    def pack(t: Tensor) -> Tensor:
+        kept.append(0 if t.untyped_storage().data_ptr() in weights else t.numel())
+        return t
+
+    run = Run(model, PROMPT, ANSWER, objective("logprob"), per_token=True)
+    assert run.plan.layers
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        x = embed(model).requires_grad_(True)
+        Tape.record(model.network, x, 5, lambda: target_logits(model.network, len(ANSWER), inputs_embeds=x)[0])
+    assert 0 < sum(kept) < 6 * x.numel(), "only the final norm and the head may keep anything for the backward pass"
+    calls.clear()
     method("saliency")(run)
     hook.remove()
     assert len(calls) == 2
+
+
+def test_a_network_that_is_no_plain_stack_keeps_the_whole_graph(tiny) -> None:  # type: ignore[no-untyped-def]
+    model = tiny()
+    expected = method("saliency")(Run(model, PROMPT, ANSWER, objective("logprob"), per_token=True))
+    layers = model.network.model.layers
+    # An addition between two layers that no layer sees: the tape must notice, and the scores must have it.
+    hook = layers[0].register_forward_hook(lambda m, a, out: out + 0.1 * a[0].roll(1, 1) if a else out)
+    wrapped = layers[1].register_forward_pre_hook(lambda m, a: (a[0] * 1.0, *a[1:]) if a else None)
+    found = method("saliency")(Run(model, PROMPT, ANSWER, objective("logprob"), per_token=True))
+    plain = plain_rows(model, "logprob")
+    hook.remove()
+    wrapped.remove()
+    torch.testing.assert_close(found.matrix, plain.norm(dim=-1), rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(found.matrix, expected.matrix, rtol=1e-2)
+
+
+def test_attention_by_rows_equals_plain_attention(family: LoadedModel) -> None:
+    """Longer than a block of queries, against transformers' own eager attention."""
+    ids = torch.randint(0, 250, (1, 100), generator=torch.Generator().manual_seed(1))
+    row_attention.register()
+    outs = {}
+    for name in ("eager", row_attention.NAME):
+        x = family.network.get_input_embeddings()(ids).detach().requires_grad_(True)
+        with attention(family.network, name):
+            logits = family.network(inputs_embeds=x, use_cache=False).logits
+        weights = torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype).view_as(logits)
+        outs[name] = (logits.detach(), torch.autograd.grad((logits * weights).sum(), x)[0])
+    for a, b in zip(outs["eager"], outs[row_attention.NAME], strict=True):
+        assert (a - b).abs().max() <= 1e-5 * a.abs().max()
 
 
 def test_logits_equal_the_networks_own(family: LoadedModel) -> None:
@@ -218,30 +275,29 @@ class TestPlan:
         return plan(self.shape, tokens=tokens, targets=targets, rows=rows, allowed=allowed, device="cpu")
 
     def test_less_memory_means_smaller_steps(self) -> None:
-        steps = [self.ask(10**6 * mb) for mb in (8000, 500, 350, 300, 120)]
-        assert [(p.attention, p.checkpoint) for p in steps] == [
-            ("eager", False),
-            ("eager", False),
-            (None, False),
-            (None, False),
-            (None, True),
-        ]
-        assert steps[0].chunk == 8
-        assert 1 < steps[1].chunk < 8
-        for step, mb in zip(steps, (8000, 500, 350, 300, 120), strict=True):
+        sizes = (8000, 110, 55, 50)
+        steps = [self.ask(10**6 * mb) for mb in sizes]
+        assert [(p.layers, p.batched, p.group) for p in steps[:2]] == [(True, True, 16)] * 2
+        assert steps[0].chunk == 6
+        assert 1 < steps[1].chunk < 6
+        assert [(p.layers, p.batched, p.chunk) for p in steps[2:]] == [(True, False, 1)] * 2
+        assert steps[3].group <= steps[2].group <= 16
+        for step, mb in zip(steps, sizes, strict=True):
             assert step.bytes <= mb * 10**6
 
-    def test_whole_answer_keeps_the_models_attention(self) -> None:
-        assert self.ask(8 * 10**9, rows=1) == Plan(None, 1, False, self.ask(8 * 10**9, rows=1).bytes)
+    def test_whole_answer_keeps_the_graph_where_it_fits(self) -> None:
+        assert not self.ask(8 * 10**9, rows=1).layers
+        assert self.ask(100 * 10**6, rows=1).layers
 
-    def test_long_input_fits_by_checkpointing(self) -> None:
-        assert not self.ask(6 * 10**9, rows=1, tokens=4300, targets=300).checkpoint
+    def test_long_input_goes_by_layer(self) -> None:
+        assert not self.ask(6 * 10**9, rows=1, tokens=4300, targets=300).layers
         p = self.ask(2 * 10**9, rows=300, tokens=4300, targets=300)
-        assert p.checkpoint
-        assert p.bytes < 2 * 10**9
+        assert (p.layers, p.batched, p.chunk) == (True, False, 1)
+        assert 1 <= p.group < 300
+        assert p.bytes <= 2 * 10**9
 
     def test_too_little(self) -> None:
-        with pytest.raises(OptionError, match=r"216 tokens need about 0\.\d GB even with gradient checkpointing"):
+        with pytest.raises(OptionError, match=r"216 tokens need about 0\.\d GB even one layer at a time"):
             self.ask(10**6)
 
     def test_estimate_covers_what_autograd_keeps(self, family: LoadedModel) -> None:

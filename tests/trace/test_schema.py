@@ -50,7 +50,11 @@ def test_round_trip(trace: pellucid.Trace, tmp_path: Path) -> None:
 
 
 def test_real_trace_is_valid(embedded: Model) -> None:
-    for options in ({"per_token": True}, {"span": "Paris", "method": "input_x_gradient"}, {"trust": False, "raw": True}):
+    for options in (
+        {"per_token": True},
+        {"span": "Paris", "method": "input_x_gradient"},
+        {"trust": False, "raw": True},
+    ):
         trace = embedded.explain("France 🎉 capital?", "It is Paris", **options)
         data = json.loads(trace.to_json())
         jsonschema.validate(data, SCHEMA)
@@ -100,7 +104,13 @@ def test_what_is_not_a_trace_is_refused(change, message: str) -> None:  # type: 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "cut short"), (b"{", "cut short"), (b"[1]", "not a trace"), (b"\xff\xfe", "byte 0 is not UTF-8"), (b'"x"', "not")],
+    [
+        (b"", "cut short"),
+        (b"{", "cut short"),
+        (b"[1]", "not a trace"),
+        (b"\xff\xfe", "byte 0 is not UTF-8"),
+        (b'"x"', "not"),
+    ],
 )
 def test_files_that_are_not_traces(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "t.json"

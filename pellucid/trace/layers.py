@@ -1,0 +1,215 @@
+"""Backward by layer: many exact gradients at the price of one, in the memory of one layer.
+
+    tape = Tape.record(network, embeddings, targets)
+    tape.backward(cotangents, rows=4)
+
+The forward pass keeps each decoder layer's input and nothing else. The backward pass goes from the top: each layer is
+run once more on its kept input, which builds its graph alone, and all rows (one a target) are pulled back through it,
+``rows`` at a time, as batched vector-Jacobian products. This is gradient checkpointing (Chen et al. 2016,
+arXiv:1604.06174) turned inside out: the recomputation is paid once for all rows, not once a backward pass.
+
+The head is cut off too. Each target's number depends on its own hidden state alone, so one backward pass through the
+vocabulary gives every row's start, where batching it would cost rows times targets times vocabulary. For the same
+reason the last layer's MLP runs at the targets' positions only: nothing reads it elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Hook = Callable[[int, int], None]
+
+
+class NoTapeError(Exception):
+    """This network does not run its layers one after the other on one hidden state: use the whole graph."""
+
+
+@dataclass
+class _Layer:
+    module: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @property
+    def hidden(self) -> Tensor:
+        h: Tensor = self.args[0] if self.args else self.kwargs["hidden_states"]
+        return h
+
+    def __call__(self) -> Tensor:
+        return _first(self.module(*self.args, **self.kwargs))
+
+
+def _first(out: Any) -> Tensor:
+    h: Tensor = out[0] if isinstance(out, tuple) else out
+    return h
+
+
+def decoder_layers(network: Any) -> list[Any]:
+    """The network's layers in the order of their definition: transformers marks them by their class."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    return [m for m in network.modules() if isinstance(m, GradientCheckpointingLayer)]
+
+
+class Tape:
+    """What one forward pass left behind.
+
+    ``logits`` [targets, vocabulary] and ``states`` [1, targets, width], the head's input, hang together by a graph;
+    so do ``states`` and ``top`` [1, tokens, width], the last layer's output, and ``bottom``, the first layer's input,
+    and the embeddings. Between bottom and top there are only the layers' inputs.
+    """
+
+    logits: Tensor
+    states: Tensor
+    top: Tensor
+    bottom: Tensor
+
+    def __init__(self, embeddings: Tensor, tail: int) -> None:
+        self.embeddings = embeddings
+        self.tail = tail
+        self.layers: list[_Layer] = []
+        self._previous: Tensor | None = None
+        self._last: Any = None
+
+    @classmethod
+    def record(cls, network: Any, embeddings: Tensor, tail: int, forward: Callable[[], Tensor]) -> Tape:
+        """Run ``forward`` (the network on ``embeddings`` [1, tokens, width]) and keep the tape; it gives the logits.
+
+        Only the last ``tail`` positions are read by what follows. Raises ``NoTapeError`` where the network is not a
+        plain stack of layers under a head.
+        """
+        tape = cls(embeddings, tail)
+        layers, head = decoder_layers(network), network.get_output_embeddings()
+        if not layers or head is None:
+            raise NoTapeError
+        with ExitStack() as hooks:
+
+            def hook(handle: Any) -> None:
+                hooks.callback(handle.remove)
+
+            for layer in layers:
+                hook(layer.register_forward_pre_hook(tape._before, with_kwargs=True))
+                hook(layer.register_forward_hook(tape._after, with_kwargs=True))
+            tape._last = layers[-1]
+            hook(head.register_forward_pre_hook(tape._head))
+            hooks.enter_context(_tail_mlp(layers[-1], tail))
+            tape.logits = forward()
+        if len(tape.layers) != len(layers) or not hasattr(tape, "states"):
+            raise NoTapeError
+        return tape
+
+    def _before(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        layer = _Layer(module, args, kwargs)
+        hidden = layer.hidden
+        if not self.layers:
+            self.bottom = hidden
+        elif hidden is not self._previous:
+            raise NoTapeError  # something happens between the layers that we would not see
+        others = [*args[1:], *(v for k, v in kwargs.items() if k != "hidden_states")]
+        if any(isinstance(v, Tensor) and v.requires_grad for v in others):
+            raise NoTapeError  # a second way from the embeddings into this layer
+        cut = hidden.detach()
+        if args:
+            args = (cut, *args[1:])
+        else:
+            kwargs = {**kwargs, "hidden_states": cut}
+        self.layers.append(_Layer(module, args, kwargs))
+        return args, kwargs
+
+    def _after(self, module: Any, args: Any, kwargs: Any, out: Any) -> Any:
+        self._previous = _first(out)
+        if module is not self._last:
+            return None
+        self.top = self._previous.detach().requires_grad_(True)
+        return (self.top, *out[1:]) if isinstance(out, tuple) else self.top
+
+    def _head(self, module: Any, args: tuple[Any, ...]) -> None:
+        self.states = args[0]
+
+    def start(self, gradient: Tensor, targets: list[int], rows: int) -> Tensor:
+        """Cotangents at the last layer's output [len(targets), 1, tokens, width], one row a target.
+
+        ``gradient`` [1, positions, width] is that of the sum of all targets' numbers at ``states``: its column i
+        belongs to target i alone.
+        """
+        out = []
+        for first in range(0, len(targets), rows):
+            some = targets[first : first + rows]
+            one_hot = torch.zeros(len(some), 1, gradient.shape[1], 1, dtype=gradient.dtype, device=gradient.device)
+            one_hot[torch.arange(len(some)), 0, some] = 1
+            out.append(pull(self.states, self.top, one_hot * gradient))
+        return torch.cat(out)
+
+    def backward(
+        self, cotangents: Tensor, rows: int, changes: Callable[[], AbstractContextManager[Any]], step: Hook
+    ) -> Tensor:
+        """Pull ``cotangents`` [rows, 1, tokens, width] from the last layer's output down to the embeddings, in place.
+
+        ``changes`` opens the context in which layers are run again (precision); ``step(done, total)`` is called after
+        each batch of rows. The tape can be used again: a long matrix goes through in groups of rows.
+        """
+        groups = range(0, cotangents.shape[0], rows)
+        done, total = 0, len(self.layers) * len(groups)
+        for layer in reversed(self.layers):
+            hidden = layer.hidden.requires_grad_(True)
+            with (
+                torch.enable_grad(),
+                changes(),
+                _tail_mlp(layer.module if layer is self.layers[-1] else None, self.tail),
+            ):
+                out = layer()
+            for first in groups:
+                some = cotangents[first : first + rows]
+                some.copy_(pull(out, hidden, some))
+                done += 1
+                step(done, total)
+            hidden.requires_grad_(False)
+            del out
+        if self.bottom is not self.embeddings:  # position embeddings, scaling
+            for first in groups:
+                some = cotangents[first : first + rows]
+                some.copy_(pull(self.bottom, self.embeddings, some))
+        return cotangents
+
+
+@contextmanager
+def _tail_mlp(layer: Any, tail: int) -> Iterator[None]:
+    """Run this layer's ``mlp`` (every family's name for it) on the last ``tail`` positions, zeros elsewhere."""
+    mlp = getattr(layer, "mlp", None)
+    if mlp is None:
+        yield
+        return
+    length = 0
+
+    def cut(module: Any, args: tuple[Any, ...]) -> Any:
+        nonlocal length
+        length = args[0].shape[1]
+        return (args[0][:, -tail:], *args[1:])
+
+    def fill(module: Any, args: Any, out: Any) -> Any:
+        return torch.nn.functional.pad(out, (0, 0, length - out.shape[1], 0)) if isinstance(out, Tensor) else out
+
+    handles = [mlp.register_forward_pre_hook(cut), mlp.register_forward_hook(fill)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def pull(out: Tensor, source: Tensor, cotangents: Tensor) -> Tensor:
+    """Vector-Jacobian products [rows, *source] of ``cotangents`` [rows, *out], together; the graph is kept."""
+    if cotangents.shape[0] == 1:
+        return torch.autograd.grad(out, source, cotangents[0], retain_graph=True)[0][None]
+
+    def one(cotangent: Tensor) -> Tensor:
+        return torch.autograd.grad(out, source, cotangent, retain_graph=True)[0]
+
+    batched: Tensor = torch.vmap(one)(cotangents)
+    return batched
