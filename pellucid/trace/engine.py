@@ -96,7 +96,7 @@ class Run:
         plain = _wide(embeddings[0])
         total = torch.zeros_like(plain)
         matrix = torch.full((self.targets, plain.shape[0]), torch.nan, dtype=plain.dtype, device=plain.device)
-        for rows, gradients in self._gradients(embeddings.requires_grad_(True)):
+        for rows, gradients in self._gradients(embeddings.detach().requires_grad_(True)):
             if self.per_token:
                 matrix[rows] = function(gradients, plain)
             total += gradients.sum(0)
@@ -162,7 +162,7 @@ class Run:
         groups = range(0, len(self.selected), self.plan.group)
         for g, first in enumerate(groups):
             rows = self.selected[first : first + self.plan.group]
-            start = tape.start(gradient, [shift + i for i in rows], self.plan.chunk)
+            start = tape.start(gradient, [shift + i for i in rows])
 
             def step(d: int, t: int, g: int = g) -> None:
                 self.progress("backward", g * t + d, len(groups) * t)

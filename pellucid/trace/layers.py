@@ -132,19 +132,20 @@ class Tape:
     def _head(self, module: Any, args: tuple[Any, ...]) -> None:
         self.states = args[0]
 
-    def start(self, gradient: Tensor, targets: list[int], rows: int) -> Tensor:
+    def start(self, gradient: Tensor, targets: list[int]) -> Tensor:
         """Cotangents at the last layer's output [len(targets), 1, tokens, width], one row a target.
 
         ``gradient`` [1, positions, width] is that of the sum of all targets' numbers at ``states``: its column i
         belongs to target i alone.
         """
-        out = []
+        rows = 2  # there is a norm to pass and nothing else: more together would only leave larger holes in memory
+        out = self.top.new_empty(len(targets), *self.top.shape)
         for first in range(0, len(targets), rows):
             some = targets[first : first + rows]
             one_hot = torch.zeros(len(some), 1, gradient.shape[1], 1, dtype=gradient.dtype, device=gradient.device)
             one_hot[torch.arange(len(some)), 0, some] = 1
-            out.append(pull(self.states, self.top, one_hot * gradient))
-        return torch.cat(out)
+            out[first : first + rows] = pull(self.states, self.top, one_hot * gradient)
+        return out
 
     def backward(
         self, cotangents: Tensor, rows: int, changes: Callable[[], AbstractContextManager[Any]], step: Hook

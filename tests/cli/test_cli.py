@@ -211,7 +211,7 @@ def test_interrupt_is_130_and_writes_nothing(
     def stop(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pellucid.trace.engine.Run._backward", stop)
+    monkeypatch.setattr("pellucid.trace.engine.Run._by_graph", stop)
     assert main(["explain", *model, "--json", str(tmp_path / "t.json"), "--target", "y", "x"]) == 130
     assert capfd.readouterr().err.endswith("pellucid: interrupted; nothing half-written is left\n")
     assert list(tmp_path.iterdir()) == []

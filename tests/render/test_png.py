@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import time
 import warnings
 from dataclasses import replace
@@ -212,7 +213,8 @@ def test_pyplot_is_not_touched(tmp_path: Path) -> None:
         "import sys; from samples import sample; sample().save(sys.argv[1]);"
         "assert 'matplotlib.pyplot' not in sys.modules; assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "t.png")], check=True)
+    place = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "t.png")], check=True, env=place)
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
