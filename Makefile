@@ -32,9 +32,9 @@ $(VENV)/.tests: $(VENV)/.package
 
 demo: $(VENV)/.package
 	mkdir -p $(OUT)
-	$(BIN)/pellucid explain --per-token --timings --max-new-tokens 32 \
+	$(BIN)/pellucid explain --per-token --timings --max-new-tokens 40 \
 		--html $(OUT)/demo.html --png $(OUT)/demo.png \
-		"My brother is a baker in Rome. My sister is a doctor in Madrid. In which city does the doctor live?"
+		"Write one sentence that recommends a holiday in Norway to a family with small children who like boats."
 
 test: $(VENV)/.tests
 	$(BIN)/python -m pytest
