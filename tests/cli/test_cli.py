@@ -218,7 +218,7 @@ def test_interrupt_is_130_and_writes_nothing(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to another process")
-@pytest.mark.parametrize("delay", [0.05, 1.0, 3.0])
+@pytest.mark.parametrize("delay", [0.05, 1.0, 1.8])
 def test_real_ctrl_c_never_shows_a_traceback(tiny_folder: Path, tmp_path: Path, delay: float) -> None:
     """Wherever it falls: in the imports, the load or the computation."""
     command = [
