@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,11 @@ def convert(gguf: Path, folder: Path, name: str, progress: Progress = silent) ->
     progress(stage, 0, 3)
     options: dict[str, Any] = {"gguf_file": gguf.name}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **options)
+        with _gguf_version():
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **options)
         progress(stage, 1, 3)
         # The bar that transformers draws here is tqdm's own, with no switch but the stream that it writes to.
-        with quiet_bars(), contextlib.redirect_stderr(io.StringIO()):
+        with _gguf_version(), quiet_bars(), contextlib.redirect_stderr(io.StringIO()):
             model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **options)
     except (ValueError, KeyError, NotImplementedError, OSError, RuntimeError) as e:
         raise DamagedFileError(f"transformers cannot read {gguf}: {_first_line(e)}") from None
@@ -77,6 +79,35 @@ def convert(gguf: Path, folder: Path, name: str, progress: Progress = silent) ->
         tokenizer.save_pretrained(folder)
         model.save_pretrained(folder)
     progress(stage, 3, 3)
+
+
+@contextlib.contextmanager
+def _gguf_version() -> Iterator[None]:
+    """Let transformers find the gguf package's version on Python 3.10.
+
+    It looks it up by a table of top-level modules, which 3.10's ``importlib.metadata`` leaves gguf out of, takes the
+    version to be "N/A", and fails on it. Within, the table has that one line more.
+    """
+    from transformers.utils import import_utils
+
+    table = getattr(import_utils, "PACKAGE_DISTRIBUTION_MAPPING", None)
+    if table is None or "gguf" in table:
+        yield
+        return
+    caches = [getattr(import_utils, name, None) for name in ("_is_package_available", "is_gguf_available")]
+
+    def forget() -> None:
+        for cached in caches:
+            if hasattr(cached, "cache_clear"):
+                cached.cache_clear()
+
+    table["gguf"] = ["gguf"]
+    forget()
+    try:
+        yield
+    finally:
+        table.pop("gguf", None)
+        forget()
 
 
 def _first_line(e: BaseException) -> str:

