@@ -98,7 +98,7 @@ def _gguf_version() -> Iterator[None]:
 
     def forget() -> None:
         for cached in caches:
-            if hasattr(cached, "cache_clear"):
+            if cached is not None and hasattr(cached, "cache_clear"):
                 cached.cache_clear()
 
     table["gguf"] = ["gguf"]

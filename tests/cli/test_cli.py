@@ -240,7 +240,8 @@ def test_real_ctrl_c_never_shows_a_traceback(tiny_folder: Path, tmp_path: Path, 
         pytest.skip("finished before the signal")
     if delay > 0.5:  # before that, the interpreter itself may still be starting
         assert "Traceback" not in err, err
-        assert process.returncode == 130
+        # A shell shows 130 for both: our own exit, and (seen once in torch's import) a silent end by the signal.
+        assert process.returncode in (130, -signal.SIGINT)
     assert not (tmp_path / "t.json").exists()
 
 
