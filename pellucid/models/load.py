@@ -297,7 +297,7 @@ def _load_error(name: str, hub: bool, e: Exception) -> ModelError:
         cause = cause.__cause__ or cause.__context__
     if not hub:
         return DamagedFileError(f"'{name}' cannot be loaded: {_sentence(e)}")
-    near = difflib.get_close_matches(name, CATALOG, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, CATALOG, n=1, cutoff=0.4)
     hint = f" Did you mean '{near[0]}'?" if near else f" Embedded models: {', '.join(CATALOG)}."
     if any(isinstance(c, errors.GatedRepoError) for c in causes):
         return ModelError(f"'{name}' is gated on the Hub: accept its terms there, then log in with 'hf auth login'")

@@ -194,7 +194,8 @@ def _verdict(trust: Trust, lang: str) -> str:
         return say("no_better", lang)
     if trust.ratio is None:
         return say("no_judge", lang)
-    ratio = f"{trust.ratio:.1f}" if trust.ratio < 100 else f"{trust.ratio:.0f}"
+    # Beyond, random removal did next to nothing, and the digits would be those of its noise.
+    ratio = f"{trust.ratio:.1f}" if trust.ratio < 100 else "100+"
     as_good = sum(d >= trust.top_drop for d in trust.random_drops)
     return say("as_good" if as_good else "times", lang, x=ratio, k=as_good)
 

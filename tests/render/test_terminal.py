@@ -375,3 +375,22 @@ def test_show_prints_with_one_line_end(monkeypatch: pytest.MonkeyPatch, capsys: 
     file = io.StringIO()
     show(sample(), console=Console(file=file, width=80), lang="zh")
     assert "为什么说" in file.getvalue()
+
+
+def test_a_ratio_beyond_a_hundred_is_not_given_digits() -> None:
+    """Random removal that does next to nothing makes a ratio of thousands, whose digits are noise."""
+    import io
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from pellucid.render.terminal import show
+
+    trace = sample()
+    assert trace.trust is not None
+    for ratio, said in ((11229.0, "100+ times as much"), (99.4, "99.4 times as much")):
+        out = io.StringIO()
+        drops = (1.5 / ratio,) * 2
+        shown = replace(trace, trust=replace(trace.trust, ratio=ratio, random_drop=1.5 / ratio, random_drops=drops))
+        show(shown, console=Console(file=out, width=200), lang="en")
+        assert said in " ".join(out.getvalue().split())

@@ -343,7 +343,7 @@
       if (!trust) return h("p", { class: "trust" }, h("b", null, w.noTrust), note ? ` — ${note}` : "");
       const better = trust.top_drop > trust.random_drop;
       return h("p", { class: "trust" }, h("b", null, w.trust), " ", w.trustLine(trust, w.fall), " ",
-        !better ? h("strong", null, w.chance) : trust.ratio !== null ? h("strong", null, w.ratio(num(trust.ratio))) : "");
+        !better ? h("strong", null, w.chance) : trust.ratio !== null ? h("strong", null, w.ratio(trust.ratio < 100 ? num(trust.ratio) : "100+")) : "");
     }
 
     /** A list of [unit, value], with bars on one scale. A button, because each line leads to its place in the text. */
