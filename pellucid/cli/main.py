@@ -56,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"pellucid: {' '.join(str(e).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        # CPython keeps a note of an interrupt that passed through exec(), even if it is handled further out, and ends
+        # by the signal instead of with our code. Each exec() begins by clearing that note.
+        exec("")
         print("pellucid: interrupted; nothing half-written is left", file=sys.stderr)
         return 130
     except BrokenPipeError:

@@ -154,6 +154,11 @@ def building(key: str, name: str, progress: Progress = silent) -> Iterator[tuple
                 final.rename(damaged)
                 shutil.rmtree(damaged, ignore_errors=True)
             stage.rename(final)
+        except OSError as e:
+            raise OutputError(
+                f"{name} could not be written to the cache {folder} ({e.strerror or e}), and nothing of it was kept: "
+                "free some space, or set PELLUCID_CACHE to another folder"
+            ) from None
         finally:
             shutil.rmtree(stage, ignore_errors=True)
     finally:

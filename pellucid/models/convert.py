@@ -56,6 +56,7 @@ def check_gguf(path: Path) -> None:
 def convert(gguf: Path, folder: Path, name: str, progress: Progress = silent) -> None:
     """Write the model and tokenizer of ``gguf`` into ``folder`` in the Hub's layout (safetensors, tokenizer.json)."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     stage = f"converting {name} (once)"
@@ -75,9 +76,12 @@ def convert(gguf: Path, folder: Path, name: str, progress: Progress = silent) ->
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     setattr(model, "hf_quantizer", None)  # noqa: B010  # a plain attribute, though torch types every one as a Module
-    with quiet_bars():
-        tokenizer.save_pretrained(folder)
-        model.save_pretrained(folder)
+    try:
+        with quiet_bars():
+            tokenizer.save_pretrained(folder)
+            model.save_pretrained(folder)
+    except SafetensorError as e:  # a full disk, in safetensors' own words
+        raise OSError(_first_line(e)) from None
     progress(stage, 3, 3)
 
 

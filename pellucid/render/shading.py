@@ -9,6 +9,7 @@ Both answer the same questions, so that ``terminal`` lays out once for the two.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from rich.style import Style
@@ -26,28 +27,28 @@ _SUBSCRIPT = str.maketrans("0123456789+-", "₀₁₂₃₄₅₆₇₈₉₊₋
 UNLIKELY = 0.5
 
 
-class Shading:
+class Shading(ABC):
     """What ``Colors`` and ``Marks`` share, and the questions that they answer."""
 
+    @abstractmethod
     def of(self, style: str) -> str:
         """The style, or none where escapes are not wanted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def token(self, body: str, level: float, steps: Scale, score: float, frame: bool) -> list[Piece]:
         """A prompt token without the blank before it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(self, unit: Unit, marked: bool) -> list[Piece]:
         """A token of the answer (without the blank before it)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bar(self, share: float, positive: bool, cells: int) -> Piece:
         """A bar that fills ``share`` of ``cells``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def legend(self, steps: Scale, lang: str) -> list[Piece]:
         """What explains the shades."""
-        raise NotImplementedError
 
     def frame(self, tokens: int) -> str:
         """The mark of folded template tokens."""

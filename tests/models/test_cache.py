@@ -51,6 +51,14 @@ def test_a_build_that_fails_leaves_nothing(own_cache: Path, error: type[BaseExce
     assert [p.name for p in (own_cache / "models").iterdir() if p.is_dir()] == []
 
 
+def test_a_full_disk_is_one_sentence(own_cache: Path) -> None:
+    said = pytest.raises(OutputError, match=r"a model could not be written to the cache .*No space left on device")
+    with said, cache.building("k", "a model") as (stage, _):
+        (stage / "half").write_text("x")
+        raise OSError(28, "No space left on device")
+    assert [p.name for p in (own_cache / "models").iterdir() if p.is_dir()] == []
+
+
 def _cut(path: Path) -> None:
     data = (path / "model.safetensors").read_bytes()
     (path / "model.safetensors").write_bytes(data[:-1])

@@ -235,6 +235,20 @@ def test_logits_of_a_network_that_cannot_keep_a_few(tiny) -> None:  # type: igno
         )
 
 
+def test_by_layer_with_a_head_on_all_positions(tiny, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    model = tiny()
+    expected = method("saliency")(Run(model, PROMPT, ANSWER, objective("logprob"), per_token=True, selected=[1, 3]))
+    whole = model.network.forward
+
+    def plain(inputs_embeds: Tensor, use_cache: bool) -> object:
+        return whole(inputs_embeds=inputs_embeds, use_cache=use_cache)
+
+    monkeypatch.setattr(model.network, "forward", plain)
+    found = method("saliency")(Run(model, PROMPT, ANSWER, objective("logprob"), per_token=True, selected=[1, 3]))
+    torch.testing.assert_close(found.matrix, expected.matrix, equal_nan=True)
+    torch.testing.assert_close(found.total, expected.total)
+
+
 def test_fast_precision_ranks_as_full_does(embedded) -> None:  # type: ignore[no-untyped-def]
     from scipy.stats import spearmanr
 
