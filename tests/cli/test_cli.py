@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -216,17 +217,20 @@ def test_interrupt_is_130_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupt_inside_exec_is_130_too() -> None:
+def test_interrupt_inside_exec_is_130_too(tmp_path: Path) -> None:
     """Imports run generated code through exec (dataclasses, named tuples), and a Ctrl-C may fall there: the
-    interpreter then remembers an unhandled interrupt, though ours is handled, and would end by the signal."""
-    code = (
-        "import pellucid.cli.main as m, pellucid.cli.methods as c\n"
+    interpreter then remembers an unhandled interrupt, though ours is handled, and would end by the signal (``-m``)."""
+    (tmp_path / "stopped.py").write_text(
+        "import sys\n"
+        "from pellucid.cli import main, methods\n"
         "def stop(options): exec('raise KeyboardInterrupt')\n"
-        "c.run = stop\n"
-        "import sys; sys.argv = ['pellucid', 'methods']\n"
-        "m.run()"
+        "methods.run = stop\n"
+        "sys.argv = ['pellucid', 'methods']\n"
+        "main.run()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    place = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(pellucid.__file__).parents[1])])}
+    command = [sys.executable, "-m", "stopped"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=place)
     assert done.stderr == "pellucid: interrupted; nothing half-written is left\n"
     assert done.returncode == 130
 
