@@ -11,9 +11,9 @@ only. A whole answer is one backward pass over the kept graph; the matrix goes l
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -36,11 +36,27 @@ FromGradient = Callable[[Tensor, Tensor], Tensor]
 class Scores:
     """What a method gives: ``total`` [tokens], and ``matrix`` [targets, tokens] where it was asked for.
 
-    ``tokens`` are prompt and answer; rows of targets that were not selected are NaN.
+    ``tokens`` are prompt and answer; rows of targets that were not selected are NaN. ``measured`` [tokens] says which
+    tokens the method gives a score at all (None: all): the others are NaN, and that is no error. ``details`` is plain
+    data that the trace carries on (a completeness gap, standard errors, ...).
     """
 
     total: Tensor
     matrix: Tensor | None
+    measured: Tensor | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Backward:
+    """Another backward rule for the same forward pass, as GIM has one.
+
+    ``attention`` is an implementation known to transformers that keeps the squares [heads, tokens, tokens];
+    ``changes`` opens a context on the network that is open whenever the network, or one of its layers, runs.
+    """
+
+    attention: str
+    changes: Callable[[Any], AbstractContextManager[Any]]
 
 
 class Run:
@@ -49,6 +65,8 @@ class Run:
     - ``selected``: the targets that are explained (indices), all by default.
     - ``per_token``: is the matrix wanted?
     - ``allowed``: bytes that may be added.
+    - ``units``: groups of prompt tokens (indices) that what-if methods take away together, one a token by default.
+    - ``seed``: of whatever a method draws.
 
     After a method has run, ``logits`` [targets, vocabulary] are there for statistics, ``forwards`` and ``backwards``
     count the sequences that passed, and ``plan`` and ``precision`` say how.
@@ -65,9 +83,13 @@ class Run:
         per_token: bool = False,
         precision: str = "full",
         allowed: int = 1 << 62,
+        units: Sequence[Sequence[int]] | None = None,
+        seed: int = 0,
         progress: Progress = silent,
     ) -> None:
         self.loaded = loaded
+        self.allowed, self.seed = allowed, seed
+        self.units = [[i] for i in range(len(prompt))] if units is None else [list(u) for u in units]
         self.prompt_length, self.targets = len(prompt), len(answer)
         self.ids = torch.tensor([[*prompt, *answer]], device=loaded.device)  # [1, tokens]
         self.objective = objective
@@ -86,48 +108,108 @@ class Run:
             device=loaded.device.type,
         )
 
-    def from_gradient(self, function: FromGradient) -> Scores:
+    @property
+    def embeddings(self) -> Tensor:
+        """Input embeddings of prompt and answer [tokens, width], in float32 or wider."""
+        return _wide(self._embed())
+
+    def _embed(self) -> Tensor:
+        network: Any = self.loaded.network
+        embedded: Tensor = network.get_input_embeddings()(self.ids)[0].detach()
+        return embedded
+
+    def values(self, x: Tensor | None = None) -> Tensor:
+        """The objective of each selected target [selected] at the embeddings ``x`` [tokens, width], or at the real
+        input; one forward pass, no gradient."""
+        network: Any = self.loaded.network
+        with torch.no_grad(), precision(network, self.precision) as self.precision:
+            given = self._embed() if x is None else x.to(self.loaded.dtype)
+            return self._values(self._logits(given[None], keep=x is None))
+
+    def from_gradient(self, function: FromGradient, *, backward: Backward | None = None) -> Scores:
         """Scores from gradients at the input embeddings: one forward pass, one backward pass a row.
 
         With the matrix, the whole answer's gradient is the sum of the rows' gradients, and costs no pass of its own.
         """
-        network: Any = self.loaded.network
-        embeddings = network.get_input_embeddings()(self.ids).detach()  # [1, tokens, width]
-        plain = _wide(embeddings[0])
-        total = torch.zeros_like(plain)
-        matrix = torch.full((self.targets, plain.shape[0]), torch.nan, dtype=plain.dtype, device=plain.device)
-        for rows, gradients in self._gradients(embeddings.detach().requires_grad_(True)):
-            if self.per_token:
-                matrix[rows] = function(gradients, plain)
-            total += gradients.sum(0)
-        return Scores(function(total[None], plain)[0], matrix if self.per_token else None)
+        plain = self.embeddings
+        return self._from(self._gradients(self._embed(), backward, keep=True), function, plain)
 
-    def _gradients(self, x: Tensor) -> Iterator[tuple[list[int], Tensor]]:
+    def from_points(self, points: Iterable[tuple[float, Tensor]], function: FromGradient, *, count: int) -> Scores:
+        """Weighted sum over ``points`` (weight, embeddings [tokens, width]) of ``function(gradient there, point)``.
+
+        ``count`` is how many points come, for progress. The points are embeddings that the model never saw, so the
+        logits of the real input are not known afterwards: ``values()`` gives them.
+        """
+        whole: Scores | None = None
+        report = self.progress
+        try:
+            for k, (weight, x) in enumerate(points):
+
+                def inner(stage: str, done: float, total: float | None, k: int = k) -> None:
+                    part = done / total if total and stage == "backward" else 0.0
+                    report("points", k + part, count)
+
+                self.progress = inner
+                found = self._from(self._gradients(x.to(self.loaded.dtype), None, keep=False), function, x)
+                matrix = None if found.matrix is None else found.matrix * weight
+                if whole is not None:
+                    matrix = None if matrix is None or whole.matrix is None else whole.matrix + matrix
+                    whole = Scores(whole.total + weight * found.total, matrix)
+                else:
+                    whole = Scores(weight * found.total, matrix)
+        finally:
+            self.progress = report
+        report("points", count, count)
+        assert whole is not None
+        return whole
+
+    def _from(self, gradients: Iterator[tuple[list[int], Tensor]], function: FromGradient, x: Tensor) -> Scores:
+        total = torch.zeros_like(x)
+        matrix = torch.full((self.targets, x.shape[0]), torch.nan, dtype=x.dtype, device=x.device)
+        for rows, some in gradients:
+            if self.per_token:
+                matrix[rows] = function(some, x)
+            total += some.sum(0)
+        return Scores(function(total[None], x)[0], matrix if self.per_token else None)
+
+    def _gradients(self, given: Tensor, backward: Backward | None, *, keep: bool) -> Iterator[tuple[list[int], Tensor]]:
         """(targets, gradients [rows, tokens, width]): a row a target with ``per_token``, else one row for their sum."""
         network: Any = self.loaded.network
-        batched = None
-        if self.plan.batched:
-            batched = row_attention.NAME if row_attention.usable(network) else "eager"
+        x = given[None].detach().requires_grad_(True)
+        implementation: str | None = None
+        changes: Callable[[Any], AbstractContextManager[Any]] = lambda _: nullcontext()
+        if backward is not None:
+            implementation, changes = backward.attention, backward.changes
+        elif self.plan.batched:
+            implementation = row_attention.NAME if row_attention.usable(network) else "eager"
             row_attention.register()
-        with attention(network, batched):
+
+        @contextmanager
+        def running() -> Iterator[None]:
+            """How the network runs, the first time and by layer again."""
+            with changes(network), precision(network, self.precision) as self.precision:
+                yield
+
+        with attention(network, implementation):
             if self.plan.layers:
                 try:
-                    with precision(network, self.precision) as self.precision:
-                        tape = Tape.record(network, x, self.targets + 1, lambda: self._logits(x))
+                    with running():
+                        tape = Tape.record(network, x, self.targets + 1, lambda: self._logits(x, keep=keep))
                 except NoTapeError:
                     pass  # not a plain stack of layers: keep the whole graph
                 else:
-                    yield from self._by_layer(tape)
+                    yield from self._by_layer(tape, running)
                     return
-            with precision(network, self.precision) as self.precision:
-                values = self._values(self._logits(x))
+            with running():
+                values = self._values(self._logits(x, keep=keep))
             yield from self._by_graph(values, x)
 
-    def _logits(self, x: Tensor) -> Tensor:
+    def _logits(self, x: Tensor, *, keep: bool) -> Tensor:
         self.progress("forward", 0, 1)
         logits = target_logits(self.loaded.network, self.targets, inputs_embeds=x)[0]  # [targets, vocabulary]
         self.forwards += 1
-        self.logits = logits.detach()
+        if keep:
+            self.logits = logits.detach()
         self.progress("forward", 1, 1)
         return logits
 
@@ -146,7 +228,9 @@ class Run:
             yield [self.selected[k]], _wide(gradient)
         self.progress("backward", len(values), len(values))
 
-    def _by_layer(self, tape: Tape) -> Iterator[tuple[list[int], Tensor]]:
+    def _by_layer(
+        self, tape: Tape, again: Callable[[], AbstractContextManager[Any]]
+    ) -> Iterator[tuple[list[int], Tensor]]:
         """Layer by layer from the top, as many rows together as the plan says."""
         values = self._values(tape.logits)
         (gradient,) = torch.autograd.grad(values.sum(), tape.states, retain_graph=True)  # [1, positions, width]
@@ -155,7 +239,7 @@ class Run:
         shift = gradient.shape[1] - self.targets - (1 if gradient.shape[1] > self.targets else 0)
         if not self.per_token:
             start = torch.autograd.grad(tape.states, tape.top, gradient, retain_graph=True)[0][None]
-            done = tape.backward(start, 1, self._again, lambda d, t: self.progress("backward", d, t))
+            done = tape.backward(start, 1, again, lambda d, t: self.progress("backward", d, t))
             self.backwards += 1
             yield self.selected, _wide(done[:, 0])
             return
@@ -167,13 +251,9 @@ class Run:
             def step(d: int, t: int, g: int = g) -> None:
                 self.progress("backward", g * t + d, len(groups) * t)
 
-            done = tape.backward(start, self.plan.chunk, self._again, step)
+            done = tape.backward(start, self.plan.chunk, again, step)
             self.backwards += len(rows)
             yield rows, _wide(done[:, 0])
-
-    def _again(self) -> AbstractContextManager[Any]:
-        """How layers are run the second time: as the first."""
-        return precision(self.loaded.network, self.precision)
 
 
 def _wide(t: Tensor) -> Tensor:
