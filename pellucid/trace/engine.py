@@ -177,7 +177,7 @@ class Run:
         network: Any = self.loaded.network
         x = given[None].detach().requires_grad_(True)
         implementation: str | None = None
-        changes: Callable[[Any], AbstractContextManager[Any]] = lambda _: nullcontext()
+        changes: Callable[[Any], AbstractContextManager[Any]] = nullcontext
         if backward is not None:
             implementation, changes = backward.attention, backward.changes
         elif self.plan.batched:
