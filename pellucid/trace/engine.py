@@ -13,19 +13,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.errors import ModelError
+from pellucid.errors import ModelError, OptionError
 from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
 from pellucid.trace import rows as row_attention
 from pellucid.trace.inside import attention, precision
 from pellucid.trace.layers import NoTapeError, Tape
-from pellucid.trace.memory import Plan, Shape, plan
+from pellucid.trace.memory import Plan, Shape, plan, whole_graph
 from pellucid.trace.objective import Objective
 
 #: ``(gradient [rows, tokens, width], embeddings [tokens, width]) -> [rows, tokens]``
@@ -51,12 +51,12 @@ class Scores:
 class Backward:
     """Another backward rule for the same forward pass, as GIM has one.
 
-    ``attention`` is an implementation known to transformers that keeps the squares [heads, tokens, tokens];
-    ``changes`` opens a context on the network that is open whenever the network, or one of its layers, runs.
+    ``changes`` opens a context on the network, open whenever the network or one of its layers runs; ``squares`` counts
+    the floats [heads, tokens, tokens] that it makes each layer keep.
     """
 
-    attention: str
     changes: Callable[[Any], AbstractContextManager[Any]]
+    squares: int = 0
 
 
 class Run:
@@ -99,13 +99,17 @@ class Run:
         self.progress = progress
         self.forwards = self.backwards = 0
         self.logits: Tensor | None = None
-        self.plan: Plan = plan(
-            Shape.of(loaded.network),
+        self.plan: Plan = self._planned(0)
+
+    def _planned(self, squares: int) -> Plan:
+        return plan(
+            Shape.of(self.loaded.network),
             tokens=self.ids.shape[1],
             targets=self.targets,
-            rows=len(self.selected) if per_token else 1,
-            allowed=allowed,
-            device=loaded.device.type,
+            rows=len(self.selected) if self.per_token else 1,
+            allowed=self.allowed,
+            device=self.loaded.device.type,
+            squares=squares,
         )
 
     @property
@@ -163,6 +167,35 @@ class Run:
         assert whole is not None
         return whole
 
+    def backwards_of_graph(self, changes: Callable[[Any], AbstractContextManager[Any]]) -> Iterator[int | None]:
+        """For methods that read gradients inside the network by hooks: one forward pass inside ``changes``, then a
+        backward pass before each target that is yielded: None, for the whole answer, and with ``per_token`` each
+        selected target.
+
+        The whole graph is kept. Raises ``OptionError`` where it does not fit.
+        """
+        network: Any = self.loaded.network
+        whole = replace(self._planned(0), layers=False)
+        need = whole_graph(Shape.of(network), tokens=self.ids.shape[1], targets=self.targets)
+        if need > self.allowed:
+            raise OptionError(
+                f"this method keeps the whole graph of {self.ids.shape[1]} tokens, about {need / 1e9:.1f} GB, and "
+                f"{self.allowed / 1e9:.1f} GB are allowed: shorten the prompt, give more with memory=, or use a method "
+                "that goes by layer (saliency, gim, ifr)"
+            )
+        self.plan = whole
+        x = self._embed()[None].requires_grad_(True)
+        with changes(network), precision(network, self.precision) as self.precision:
+            values = self._values(self._logits(x, keep=True))
+        targets: list[int | None] = [None, *(self.selected if self.per_token else [])]
+        for k, target in enumerate(targets):
+            self.progress("backward", k, len(targets))
+            one = values.sum() if target is None else values[self.selected.index(target)]
+            torch.autograd.grad(one, x, retain_graph=k + 1 < len(targets))
+            self.backwards += 1
+            yield target
+        self.progress("backward", len(targets), len(targets))
+
     def _from(self, gradients: Iterator[tuple[list[int], Tensor]], function: FromGradient, x: Tensor) -> Scores:
         total = torch.zeros_like(x)
         matrix = torch.full((self.targets, x.shape[0]), torch.nan, dtype=x.dtype, device=x.device)
@@ -179,7 +212,7 @@ class Run:
         implementation: str | None = None
         changes: Callable[[Any], AbstractContextManager[Any]] = nullcontext
         if backward is not None:
-            implementation, changes = backward.attention, backward.changes
+            changes, self.plan = backward.changes, self._planned(backward.squares)
         elif self.plan.batched:
             implementation = row_attention.NAME if row_attention.usable(network) else "eager"
             row_attention.register()

@@ -1,6 +1,8 @@
-"""Change how a model runs, and put everything back: attention implementation, precision.
+"""Change how a model runs, and put everything back: attention implementation, attention function, precision.
 
     with attention(network, "eager"), precision(network, "fast"):
+        ...
+    with attending(network, function):  # function computes every attention of this network
         ...
 
 Nothing here touches a class or a module of transformers, only this one network, and only while the context is open.
@@ -8,13 +10,79 @@ Nothing here touches a class or a module of transformers, only this one network,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from pellucid.errors import unknown
+from pellucid.errors import ModelError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PRECISIONS = ("full", "fast")
+ATTENDING = "pellucid_attending"
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One call of one attention: ``query`` [batch, heads, queries, width], ``key`` and ``value`` [batch, key heads,
+    keys, width] (grouped heads are not repeated), ``mask`` added to the scores or None, ``layer`` its number."""
+
+    module: Any
+    layer: int
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    scaling: float
+    softcap: float | None
+
+    def scores(self, rows: Tensor | slice = slice(None)) -> Tensor:
+        """Scores before the softmax [batch, heads, rows, keys], masked."""
+        import torch
+
+        q: Tensor = self.query[:, :, rows]
+        heads, groups = self.key.shape[1], q.shape[1] // self.key.shape[1]
+        s: Tensor = (q.unflatten(1, (heads, groups)) @ self.key[:, :, None].transpose(-1, -2)).flatten(
+            1, 2
+        ) * self.scaling
+        if self.softcap is not None:
+            s = torch.tanh(s / self.softcap) * self.softcap
+        return s if self.mask is None else s + self.mask[:, :, rows]
+
+    def weights(self, rows: Tensor | slice = slice(None)) -> Tensor:
+        """Attention weights [batch, heads, rows, keys], in float32 or wider."""
+        import torch
+
+        s = self.scores(rows)
+        return torch.softmax(s, -1, dtype=torch.promote_types(s.dtype, torch.float32))
+
+    def output(self, weights: Tensor) -> Tensor:
+        """``weights`` [batch, heads, rows, keys] times values [batch, heads, rows, width]."""
+        heads, groups = self.value.shape[1], weights.shape[1] // self.value.shape[1]
+        out: Tensor = weights.to(self.value.dtype).unflatten(1, (heads, groups)) @ self.value[:, :, None]
+        return out.flatten(1, 2)
+
+    def usual(self) -> Tensor:
+        """The output [batch, heads, queries, width] by torch's fused kernel, where there is no cap on the scores."""
+        import torch
+
+        if self.softcap is not None:
+            return self.output(self.weights())
+        grouped = self.query.shape[1] != self.key.shape[1]
+        q, k = (t.to(self.value.dtype) for t in (self.query, self.key))
+        mask = None if self.mask is None else self.mask.to(q.dtype)
+        out: Tensor = torch.nn.functional.scaled_dot_product_attention(
+            q, k, self.value, attn_mask=mask, scale=self.scaling, enable_gqa=grouped
+        )
+        return out
+
+
+#: What computes an attention: from its inputs to [batch, heads, queries, width].
+Attend = Callable[[Attention], "Tensor"]
+_functions: WeakKeyDictionary[Any, Attend] = WeakKeyDictionary()  # attention module -> what stands in for it now
 
 
 @contextmanager
@@ -29,6 +97,55 @@ def attention(network: Any, implementation: str | None) -> Iterator[None]:
         yield
     finally:
         network.set_attn_implementation(before)
+
+
+@contextmanager
+def attending(network: Any, function: Attend) -> Iterator[None]:
+    """Let ``function`` compute every attention of ``network``, through transformers' own ``AttentionInterface``.
+
+    Raises ``ModelError`` for models whose attention takes more than query, key, value and a cap (gpt-oss's sinks).
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+    if network.config.get_text_config().model_type in ("gpt_oss",):
+        raise ModelError(
+            "this method reads attention weights, and gpt-oss models have attention sinks that it does not know: "
+            "use a gradient or what-if method"
+        )
+    AttentionInterface.register(ATTENDING, _attend)
+    AttentionMaskInterface.register(ATTENDING, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
+    before = {m: _functions[m] for m in network.modules() if m in _functions}
+    for m in network.modules():
+        if getattr(m, "layer_idx", None) is not None:
+            _functions[m] = function
+    try:
+        with attention(network, ATTENDING):
+            yield
+    finally:
+        for m in network.modules():
+            _functions.pop(m, None)
+        _functions.update(before)
+
+
+def _attend(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """The interface's signature; the output goes back as [batch, queries, heads, width]."""
+    scaling = options.get("scaling")
+    out = _functions[module](
+        Attention(
+            module,
+            int(module.layer_idx),
+            query,
+            key,
+            value,
+            attention_mask,
+            query.shape[-1] ** -0.5 if scaling is None else float(scaling),
+            options.get("softcap"),
+        )
+    )
+    return out.transpose(1, 2).contiguous(), None
 
 
 def native_bfloat16(device: Any) -> bool:

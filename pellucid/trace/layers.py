@@ -31,23 +31,48 @@ class NoTapeError(Exception):
 
 
 @dataclass
-class _Layer:
+class LayerInput:
+    """What a layer was called with, so that it can be called again on copies of it."""
+
     module: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
     @property
     def hidden(self) -> Tensor:
+        """The hidden states that came in [1, tokens, width]."""
         h: Tensor = self.args[0] if self.args else self.kwargs["hidden_states"]
         return h
 
     def __call__(self) -> Tensor:
+        """The layer's output, on the very tensors that it was called with."""
         return _first(self.module(*self.args, **self.kwargs))
+
+    def run(self, copies: int) -> Tensor:
+        """The layer's output on ``copies`` copies of its input [copies, tokens, width]."""
+        many = self.hidden.expand(copies, -1, -1)
+        if self.args:
+            return _first(self.module(many, *self.args[1:], **self.kwargs))
+        return _first(self.module(**{**self.kwargs, "hidden_states": many}))
 
 
 def _first(out: Any) -> Tensor:
     h: Tensor = out[0] if isinstance(out, tuple) else out
     return h
+
+
+def layer_inputs(network: Any, forward: Callable[[], Any]) -> list[LayerInput]:
+    """Run ``forward`` and keep what each decoder layer was called with, in order."""
+    found: list[LayerInput] = []
+
+    def keep(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        found.append(LayerInput(module, args, kwargs))
+
+    with ExitStack() as hooks:
+        for layer in decoder_layers(network):
+            hooks.callback(layer.register_forward_pre_hook(keep, with_kwargs=True).remove)
+        forward()
+    return found
 
 
 def decoder_layers(network: Any) -> list[Any]:
@@ -73,7 +98,7 @@ class Tape:
     def __init__(self, embeddings: Tensor, tail: int) -> None:
         self.embeddings = embeddings
         self.tail = tail
-        self.layers: list[_Layer] = []
+        self.layers: list[LayerInput] = []
         self._previous: Tensor | None = None
         self._last: Any = None
 
@@ -105,7 +130,7 @@ class Tape:
         return tape
 
     def _before(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        layer = _Layer(module, args, kwargs)
+        layer = LayerInput(module, args, kwargs)
         hidden = layer.hidden
         if not self.layers:
             self.bottom = hidden
@@ -119,7 +144,7 @@ class Tape:
             args = (cut, *args[1:])
         else:
             kwargs = {**kwargs, "hidden_states": cut}
-        self.layers.append(_Layer(module, args, kwargs))
+        self.layers.append(LayerInput(module, args, kwargs))
         return args, kwargs
 
     def _after(self, module: Any, args: Any, kwargs: Any, out: Any) -> Any:

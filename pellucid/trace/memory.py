@@ -107,8 +107,10 @@ class Plan:
     bytes: int
 
 
-def plan(shape: Shape, *, tokens: int, targets: int, rows: int, allowed: int, device: str) -> Plan:
+def plan(shape: Shape, *, tokens: int, targets: int, rows: int, allowed: int, device: str, squares: int = 0) -> Plan:
     """The quickest way to ``rows`` backward passes over ``tokens`` that fits in ``allowed`` bytes.
+
+    ``squares``: floats [heads, tokens, tokens] that each layer's graph keeps beside the usual.
 
     1. One row: the whole graph, where it fits.
     2. By layer. With several rows over a moderate length, as many together as fit; else one at a time through the
@@ -116,8 +118,8 @@ def plan(shape: Shape, *, tokens: int, targets: int, rows: int, allowed: int, de
 
     Raises ``OptionError`` where even that does not fit.
     """
-    layer = tokens * (7 * shape.width + 4 * shape.mlp) * shape.size  # the graph of one
     square = shape.heads * tokens * tokens * shape.size
+    layer = tokens * (7 * shape.width + 4 * shape.mlp) * shape.size + squares * square  # the graph of one
     head = 4 * targets * shape.vocabulary * max(shape.size, 4)
     row = tokens * (6 * shape.width + 6 * shape.mlp) * shape.size  # what one row holds inside a layer
     cotangent = tokens * shape.width * shape.size
@@ -137,6 +139,11 @@ def plan(shape: Shape, *, tokens: int, targets: int, rows: int, allowed: int, de
         f"{tokens} tokens need about {(kept + row + cotangent) / 1e9:.1f} GB even one layer at a time, and "
         f"{allowed / 1e9:.1f} GB are allowed: shorten the prompt or the answer, free memory, or give more with memory="
     )
+
+
+def whole_graph(shape: Shape, *, tokens: int, targets: int) -> int:
+    """Bytes of one forward pass's graph, by ``plan``'s count."""
+    return plan(shape, tokens=tokens, targets=targets, rows=1, allowed=1 << 62, device="cpu").bytes
 
 
 class PeakMemory:

@@ -20,7 +20,20 @@ if TYPE_CHECKING:
     from pellucid.trace.engine import Run, Scores
 
 #: The files of this folder, in the order in which they are listed.
-MODULES = ("saliency", "input_x_gradient")
+MODULES = (
+    "saliency",
+    "input_x_gradient",
+    "integrated_gradients",
+    "sequential_integrated_gradients",
+    "smoothgrad",
+    "gradient_shap",
+    "gim",
+    "attention",
+    "attention_rollout",
+    "attention_x_gradient",
+    "value_zeroing",
+    "ifr",
+)
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from pellucid.trace.engine import Run, Scores
 
 
-def _dot(gradient: Tensor, embeddings: Tensor) -> Tensor:
+def dot(gradient: Tensor, embeddings: Tensor) -> Tensor:
+    """Sum of products over the width."""
     return (gradient * embeddings).sum(-1)  # [rows, tokens, width] * [tokens, width] -> [rows, tokens]
 
 
 def input_x_gradient(run: Run) -> Scores:
     """Dot product of each input embedding with its gradient."""
-    return run.from_gradient(_dot)
+    return run.from_gradient(dot)
 
 
 METHOD = Method(

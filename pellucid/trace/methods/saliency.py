@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from pellucid.trace.engine import Run, Scores
 
 
-def _norm(gradient: Tensor, embeddings: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(gradient, dim=-1)  # [rows, tokens, width] -> [rows, tokens]
-    return norm
+def norm(gradient: Tensor, embeddings: Tensor) -> Tensor:
+    """L2 norm over the width."""
+    length: Tensor = torch.linalg.vector_norm(gradient, dim=-1)  # [rows, tokens, width] -> [rows, tokens]
+    return length
 
 
 def saliency(run: Run) -> Scores:
     """L2 norm of the gradient with respect to each input embedding."""
-    return run.from_gradient(_norm)
+    return run.from_gradient(norm)
 
 
 METHOD = Method(

@@ -1,0 +1,146 @@
+"""Where the parts of a decoder layer are: norms, the gate and its product, the attention's output matrix.
+
+    from pellucid.trace.anatomy import blocks, gates, norms
+    [b.out for b in blocks(network)]
+
+One table a part, by the names that transformers' families use; what is not in a table is refused with the list of
+what is. Nothing here changes a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pellucid.errors import ModelError
+from pellucid.trace.layers import decoder_layers
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: A layer's attention and the linear map at its end.
+ATTENTIONS = ("self_attn", "attn", "attention")
+OUTS = ("o_proj", "c_proj", "dense", "out_proj")
+#: Gated MLPs: (activation, the other factor, the map that takes their product).
+GATED = (("act_fn", "up_proj", "down_proj"),)
+#: Plain MLPs: (the map before the activation, activation, the map after it).
+PLAIN = (
+    ("c_fc", "act", "c_proj"),
+    ("dense_h_to_4h", "act", "dense_4h_to_h"),
+    ("fc1", "activation_fn", "fc2"),
+)
+#: Norms whose weight w enters as 1 + w.
+_ONE_PLUS = ("GemmaRMSNorm", "Gemma2RMSNorm", "Gemma3RMSNorm")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A layer's attention: ``out`` is the linear map at its end, ``after`` the norm that its output passes before it
+    is added to the residual stream (Gemma 2 and 3; None elsewhere)."""
+
+    layer: Any
+    attention: Any
+    out: Any
+    after: Any
+
+    def matrix(self) -> Tensor:
+        """The output map as [width, heads * head width]."""
+        weight: Tensor = self.out.weight
+        return weight.T if type(self.out).__name__ == "Conv1D" else weight
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """An MLP's activation module, and ``factor`` and ``product`` of a gated one (None for a plain one)."""
+
+    activation: Any
+    factor: Any
+    product: Any
+
+
+def _child(module: Any, names: tuple[str, ...]) -> Any:
+    return next((c for n in names if (c := getattr(module, n, None)) is not None), None)
+
+
+def _unknown(network: Any, part: str, known: str) -> ModelError:
+    return ModelError(
+        f"this method needs the {part} of each layer, and does not know where a {type(network).__name__} has it: "
+        f"known are layers with {known}; use a method that needs less (see 'pellucid methods')"
+    )
+
+
+def blocks(network: Any) -> list[Block]:
+    """The attention of each layer, from the first. Raises ``ModelError`` for a family that is not in the table."""
+    found = []
+    for layer in decoder_layers(network):
+        attention = _child(layer, ATTENTIONS)
+        out = _child(attention, OUTS)
+        if out is None or getattr(out.weight, "ndim", 0) != 2 or not out.weight.is_floating_point():
+            raise _unknown(
+                network, "attention's output matrix", f"one of {', '.join(OUTS)} inside {', '.join(ATTENTIONS)}"
+            )
+        after = (
+            getattr(layer, "post_attention_layernorm", None) if hasattr(layer, "pre_feedforward_layernorm") else None
+        )
+        found.append(Block(layer, attention, out, after))
+    if not found:
+        raise _unknown(network, "attention", ", ".join(ATTENTIONS))
+    return found
+
+
+def mlps(network: Any) -> list[Mlp]:
+    """The MLP of each layer. Raises ``ModelError`` for a family that is not in the tables (mixtures of experts)."""
+    found = []
+    for layer in decoder_layers(network):
+        mlp = getattr(layer, "mlp", layer)
+        for act, factor, product in GATED:
+            if all(hasattr(mlp, n) for n in (act, factor, product)):
+                found.append(Mlp(getattr(mlp, act), getattr(mlp, factor), getattr(mlp, product)))
+                break
+        else:
+            names = next((t for t in PLAIN if all(hasattr(mlp, n) for n in t)), None)
+            if names is None:
+                raise _unknown(
+                    network, "MLP's parts", "; ".join(", ".join(t) for t in (*GATED, *PLAIN)) + " inside mlp"
+                )
+            found.append(Mlp(getattr(mlp, names[1]), None, None))
+    return found
+
+
+def norms(network: Any) -> list[Any]:
+    """Every LayerNorm and RMSNorm in the network."""
+    import torch
+
+    return [m for m in network.modules() if isinstance(m, torch.nn.LayerNorm) or type(m).__name__.endswith("RMSNorm")]
+
+
+def norm_scale(norm: Any, x: Tensor) -> Tensor:
+    """What a norm multiplies its (for LayerNorm: centred) input by, with its statistics taken at ``x``.
+
+    [..., width], in float32 or wider: w / sqrt(mean x^2 + eps), with the variance in place of the mean square for
+    LayerNorm.
+    """
+    import torch
+
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    eps = next(e for n in ("variance_epsilon", "eps") if (e := getattr(norm, n, None)) is not None)
+    if isinstance(norm, torch.nn.LayerNorm):
+        scale = torch.rsqrt(wide.var(-1, keepdim=True, unbiased=False) + eps)
+    else:
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    weight = getattr(norm, "weight", None)
+    if weight is None:
+        return scale.expand_as(wide)
+    w = weight.to(wide.dtype)
+    result: Tensor = scale * (1 + w if type(norm).__name__ in _ONE_PLUS else w)
+    return result
+
+
+def apply_norm(norm: Any, x: Tensor, scale: Tensor) -> Tensor:
+    """The norm's output from ``x`` and a given ``scale``: linear in ``x`` (LayerNorm: plus its bias)."""
+    import torch
+
+    if not isinstance(norm, torch.nn.LayerNorm):
+        return x * scale
+    out = (x - x.mean(-1, keepdim=True)) * scale
+    return out if norm.bias is None else out + norm.bias

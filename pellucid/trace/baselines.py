@@ -1,0 +1,64 @@
+"""Baselines: the input that stands for "nothing", from which path methods walk to the real one.
+
+    pellucid explain --method integrated_gradients --param baseline=mean "..."
+
+``zero``: zeros. ``mean``: the mean of the vocabulary's embeddings. ``pad``: the padding token at every place. Anything
+else is one token of the vocabulary, as text or as its number. All tokens, prompt and answer, template and user's, go
+to the baseline together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pellucid.errors import OptionError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pellucid.trace.engine import Run
+
+NAMED = ("zero", "mean", "pad")
+_ROWS = 8192  # of the vocabulary at a time
+
+
+def baseline(run: Run, name: str | int) -> Tensor:
+    """Embeddings [tokens, width] of the baseline, in float32 or wider. Raises ``OptionError``."""
+    import torch
+
+    plain = run.embeddings
+    if name == "zero":
+        return torch.zeros_like(plain)
+    embed: Any = run.loaded.network.get_input_embeddings()
+    if name == "mean":
+        total = torch.zeros_like(plain[0])
+        for ids in torch.arange(embed.num_embeddings, device=plain.device).split(_ROWS):
+            total += embed(ids).detach().to(plain.dtype).sum(0)
+        mean: Tensor = total / embed.num_embeddings
+        return mean.expand_as(plain)
+    one = torch.tensor([_token(run, name)], device=plain.device)
+    row: Tensor = embed(one).detach().to(plain.dtype)
+    return row.expand_as(plain)
+
+
+def _token(run: Run, name: str | int) -> int:
+    tokenizer: Any = run.loaded.tokenizer
+    embed: Any = run.loaded.network.get_input_embeddings()
+    size = embed.num_embeddings
+    expected = f"expected {', '.join(NAMED)}, or one token of the vocabulary as text or number"
+    if name == "pad":
+        pad = tokenizer.pad_token_id
+        if pad is None:
+            raise OptionError(f"'{run.loaded.name}' has no padding token: use another baseline ({expected})")
+        return int(pad)
+    if isinstance(name, int) and not isinstance(name, bool):
+        if not 0 <= name < size:
+            raise OptionError(f"the baseline token {name} is not in the vocabulary of {size}: {expected}")
+        return name
+    found = tokenizer.convert_tokens_to_ids(str(name))
+    if found is not None and found != tokenizer.unk_token_id:
+        return int(found)
+    ids = tokenizer(str(name), add_special_tokens=False)["input_ids"]
+    if len(ids) != 1:
+        raise OptionError(f"the baseline {name!r} is {len(ids)} tokens of '{run.loaded.name}': {expected}")
+    return int(ids[0])
