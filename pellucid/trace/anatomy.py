@@ -16,6 +16,7 @@ from pellucid.errors import ModelError
 from pellucid.trace.layers import decoder_layers
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 #: A layer's attention and the linear map at its end.
@@ -123,17 +124,27 @@ def norm_scale(norm: Any, x: Tensor) -> Tensor:
     import torch
 
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    eps = next(e for n in ("variance_epsilon", "eps") if (e := getattr(norm, n, None)) is not None)
+    eps = norm_epsilon(norm)
     if isinstance(norm, torch.nn.LayerNorm):
         scale = torch.rsqrt(wide.var(-1, keepdim=True, unbiased=False) + eps)
     else:
         scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    result: Tensor = scale * norm_weight(norm, wide.dtype)
+    return result
+
+
+def norm_epsilon(norm: Any) -> float:
+    """What a norm adds to its mean square."""
+    return float(next(e for n in ("variance_epsilon", "eps") if (e := getattr(norm, n, None)) is not None))
+
+
+def norm_weight(norm: Any, dtype: torch.dtype) -> Tensor | float:
+    """The factor w of a norm [width], whatever way its family writes it; 1 where it has none."""
     weight = getattr(norm, "weight", None)
     if weight is None:
-        return scale.expand_as(wide)
-    w = weight.to(wide.dtype)
-    result: Tensor = scale * (1 + w if type(norm).__name__ in _ONE_PLUS else w)
-    return result
+        return 1.0
+    w: Tensor = weight.to(dtype)
+    return 1 + w if type(norm).__name__ in _ONE_PLUS else w
 
 
 def apply_norm(norm: Any, x: Tensor, scale: Tensor) -> Tensor:

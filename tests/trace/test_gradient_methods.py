@@ -141,6 +141,55 @@ def test_gradient_shap_nears_integrated_gradients(tiny) -> None:  # type: ignore
     assert abs(shap.details["completeness_gap"]) < 0.02 * abs(shap.details["difference"])
 
 
+@pytest.mark.parametrize("start", ["mean", "zero", 7])
+def test_deeplift_is_complete(family: LoadedModel, start: str | int) -> None:
+    """Every rule is complete, so the whole is, in one pass, for each target's row too; the output is the model's."""
+    if start == "zero" and family.name not in ("gpt2", "gpt_neox"):
+        pytest.skip("zeros are singular for RMSNorm: each norm's slope there is 1 / sqrt(eps)")
+    run, found = scores(family, "deeplift", per_token=True, baseline=start)
+    x, b = embed(family), baseline(run, start)
+    ends = values(family, x) - values(family, b)
+    assert found.matrix is not None
+    torch.testing.assert_close(found.matrix.sum(1), ends, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.total, found.matrix.sum(0), rtol=1e-6, atol=1e-6)
+    assert abs(found.details["completeness_gap"]) < 1e-4 * abs(found.details["difference"])
+    assert run.logits is not None
+    close(run.logits, family.network(inputs_embeds=x[None]).logits[0, len(PROMPT) - 1 : -1])
+
+
+def test_deeplift_near_the_input_is_input_minus_baseline_times_gradient(tiny) -> None:  # type: ignore[no-untyped-def]
+    """Quotients of small differences are derivatives: with a baseline close by, so are the scores."""
+    from pellucid.trace.methods.deeplift import multipliers
+
+    model = tiny("llama", torch.float64)
+    run = Run(model, PROMPT, ANSWER, objective("logit"))
+    x = embed(model)
+    torch.manual_seed(0)
+    start = x - 1e-4 * torch.randn_like(x)
+    found = run.from_differences(start, multipliers, [(0.5, 1.0)]).total
+    x = x.requires_grad_(True)
+    logits = model.network(inputs_embeds=x[None]).logits[0, len(PROMPT) - 1 : -1]
+    g = torch.autograd.grad(logits[torch.arange(len(ANSWER)), ANSWER].sum(), x)[0]
+    close(found, (g * (x.detach() - start)).sum(-1), 2e-3)
+
+
+def test_deeplift_rules_in_closed_form() -> None:
+    """Softmax of two numbers and a product, by hand."""
+    from pellucid.trace.methods import deeplift
+
+    x = torch.tensor([[1.0, 3.0], [2.0, -1.0]], dtype=torch.float64, requires_grad=True)  # input; baseline
+    y = deeplift.halves(x[:, 0], x[:, 1], torch.mul)
+    (m,) = torch.autograd.grad(y[0], x)
+    assert m[0].tolist() == [1.0, 1.5]  # mean(v) = 1, mean(u) = 1.5
+    assert float((m[0] * (x[0] - x[1]).detach()).sum()) == 3.0 - (-2.0)
+    (m,) = torch.autograd.grad(deeplift.elementwise(torch.relu, x)[0].sum(), x)
+    assert m[0].tolist() == [1.0, 0.75]  # (3 - 0) / (3 - -1)
+    p = deeplift.softmax(x)
+    (m,) = torch.autograd.grad(p[0, 0], x)
+    plain = torch.softmax(x.detach(), -1)
+    assert float((m[0] * (x[0] - x[1]).detach()).sum()) == pytest.approx(float(plain[0, 0] - plain[1, 0]), rel=1e-9)
+
+
 NEUTRAL = {"freeze_norms": False, "temperature": 1.0, "query": 1.0, "key": 1.0, "value": 1.0, "gate": 1.0, "up": 1.0}
 
 

@@ -27,6 +27,7 @@ MODULES = (
     "sequential_integrated_gradients",
     "smoothgrad",
     "gradient_shap",
+    "deeplift",
     "gim",
     "attention",
     "attention_rollout",
