@@ -111,6 +111,44 @@ def test_sequential_scores_are_what_one_token_changes(tiny) -> None:  # type: ig
         assert float(found.total[j]) == pytest.approx(change, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.parametrize("strategy", ["greedy", "max_count"])
+def test_the_walk_is_monotonic_and_arrives(tiny, strategy: str) -> None:  # type: ignore[no-untyped-def]
+    from pellucid.trace.methods.discretized_integrated_gradients import walk
+
+    words = tiny("gpt2", torch.float64).network.get_input_embeddings().weight
+    end = words.mean(0)
+    points = walk(words, 17, end, steps=6, neighbors=20, strategy=strategy)
+    assert points.shape == (7, words.shape[1])
+    assert torch.equal(points[0], words[17])
+    assert torch.equal(points[-1], end)
+    direction = torch.sign(end - words[17])
+    assert ((points[1:] - points[:-1]) * direction >= -1e-12).all(), "a dimension went back"
+    straight = words[17] + torch.linspace(0, 1, 7, dtype=torch.float64)[:, None] * (end - words[17])
+    assert not torch.allclose(points, straight), "it never saw a word"
+
+
+def test_discretized_gradients_are_a_plain_loop(tiny) -> None:  # type: ignore[no-untyped-def]
+    from pellucid.trace.methods import discretized_integrated_gradients as dig
+
+    model = tiny("gpt2", torch.float64)
+    run, found = scores(model, "discretized_integrated_gradients", steps=4, neighbors=10)
+    words, end = model.network.get_input_embeddings().weight, baseline(run, "mean")[0]
+    paths = torch.stack([dig.walk(words, i, end, steps=4, neighbors=10, strategy="greedy") for i in PROMPT + ANSWER], 1)
+    expected = sum((gradient(model, paths[k]) * (paths[k] - paths[k + 1])).sum(-1) for k in range(4))
+    close(found.total, expected, 1e-9)
+    gap = float(expected.sum()) - float((values(model, embed(model)) - values(model, paths[-1])).sum())
+    assert found.details["completeness_gap"] == pytest.approx(gap, rel=1e-6)
+
+
+def test_monotonic_anchors_by_hand() -> None:
+    from pellucid.trace.methods import discretized_integrated_gradients as dig
+
+    now, end = torch.zeros(4), torch.ones(4)
+    moved, count = dig.monotonic(torch.tensor([[2.0, -1.0, 3.0, -2.0], [0.5, 2.0, 0.1, 1.0]]), now, end, end / 4)
+    assert moved.tolist() == [[0.25] * 4, [0.5, 0.25, pytest.approx(0.1), 1.0]]
+    assert count.tolist() == [0, 3]
+
+
 def test_smoothgrad_without_noise_is_saliency(family: LoadedModel) -> None:
     _, smooth = scores(family, "smoothgrad", samples=2, noise=0.0, per_token=True)
     _, plain = scores(family, "saliency", per_token=True)

@@ -25,6 +25,7 @@ MODULES = (
     "input_x_gradient",
     "integrated_gradients",
     "sequential_integrated_gradients",
+    "discretized_integrated_gradients",
     "smoothgrad",
     "gradient_shap",
     "deeplift",

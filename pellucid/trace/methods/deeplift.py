@@ -3,8 +3,8 @@
     pellucid explain --method deeplift --param baseline=mean "..."
 
 Input and baseline run side by side, and the backward pass uses multipliers m = (change of output) / (change of input)
-in place of derivatives: score_j = m_j . (x_j - b_j), with one forward and one backward pass of twice the size. Scores of
-all tokens, prompt and answer, add up to s(x) - s(b); ``details["completeness_gap"]`` says how nearly. A baseline of
+in place of derivatives: score_j = m_j . (x_j - b_j), with one forward and one backward pass of twice the size. Scores
+of all tokens, prompt and answer, add up to s(x) - s(b); ``details["completeness_gap"]`` says how nearly. A baseline of
 zeros is singular for RMSNorm (its slope there is 1 / sqrt(eps), once a norm): the gap then shows that nothing holds.
 
 The rules, each complete by itself (a bar is the mean of both runs):
