@@ -99,6 +99,7 @@ class Run:
         self.progress = progress
         self.forwards = self.backwards = 0
         self.logits: Tensor | None = None
+        self.kept_pass: object = None  # what-if runs keep the original's pass here (trace/ablate.py)
         self.plan: Plan = self._planned(0)
 
     def _planned(self, squares: int) -> Plan:
@@ -128,7 +129,7 @@ class Run:
         network: Any = self.loaded.network
         with torch.no_grad(), precision(network, self.precision) as self.precision:
             given = self._embed() if x is None else x.to(self.loaded.dtype)
-            return self._values(self._logits(given[None], keep=x is None))
+            return self.values_of(self._logits(given[None], keep=x is None))
 
     def from_gradient(self, function: FromGradient, *, backward: Backward | None = None) -> Scores:
         """Scores from gradients at the input embeddings: one forward pass, one backward pass a row.
@@ -178,7 +179,7 @@ class Run:
         self._whole_graph(1)
         x = self._embed()[None].requires_grad_(True)
         with changes(network), precision(network, self.precision) as self.precision:
-            values = self._values(self._logits(x, keep=True))
+            values = self.values_of(self._logits(x, keep=True))
         targets: list[int | None] = [None, *(self.selected if self.per_token else [])]
         for k, target in enumerate(targets):
             self.progress("backward", k, len(targets))
@@ -227,7 +228,7 @@ class Run:
         mean = torch.zeros_like(other)  # row i belongs to target i alone
         for a, w in places:
             z = (other + a * (real - other)).requires_grad_(True)
-            mean += w * torch.autograd.grad(self._values(capped(z)).sum(), z)[0]
+            mean += w * torch.autograd.grad(self.values_of(capped(z)).sum(), z)[0]
         rows: list[int | None] = [None, *(self.selected if self.per_token else [])]
         total, matrix = torch.zeros_like(way[:, 0]), None
         if self.per_token:
@@ -245,7 +246,7 @@ class Run:
             elif matrix is not None:
                 matrix[target] = score
         self.progress("backward", len(rows), len(rows))
-        difference = float((self._values(capped(real)) - self._values(capped(other))).double().sum())
+        difference = float((self.values_of(capped(real)) - self.values_of(capped(other))).double().sum())
         gap = float(total.double().sum()) - difference
         return Scores(total, matrix, details={"difference": difference, "completeness_gap": gap})
 
@@ -299,7 +300,7 @@ class Run:
                     yield from self._by_layer(tape, running)
                     return
             with running():
-                values = self._values(self._logits(x, keep=keep))
+                values = self.values_of(self._logits(x, keep=keep))
             yield from self._by_graph(values, x)
 
     def _logits(self, x: Tensor, *, keep: bool) -> Tensor:
@@ -311,7 +312,7 @@ class Run:
         self.progress("forward", 1, 1)
         return logits
 
-    def _values(self, logits: Tensor) -> Tensor:
+    def values_of(self, logits: Tensor) -> Tensor:
         """The objective of each selected target [selected]."""
         return self.objective.function(logits, self.ids[0, self.prompt_length :])[self.selected]
 
@@ -330,7 +331,7 @@ class Run:
         self, tape: Tape, again: Callable[[], AbstractContextManager[Any]]
     ) -> Iterator[tuple[list[int], Tensor]]:
         """Layer by layer from the top, as many rows together as the plan says."""
-        values = self._values(tape.logits)
+        values = self.values_of(tape.logits)
         (gradient,) = torch.autograd.grad(values.sum(), tape.states, retain_graph=True)  # [1, positions, width]
         del tape.logits, values  # the vocabulary is done with; it is most of the memory by now
         # A head that runs on all positions has the targets' at the end but one.

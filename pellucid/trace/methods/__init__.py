@@ -35,6 +35,7 @@ MODULES = (
     "attention_x_gradient",
     "value_zeroing",
     "ifr",
+    "leave_one_out",
 )
 
 

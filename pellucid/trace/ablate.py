@@ -1,0 +1,255 @@
+"""What-if runs: take units of the prompt away, or replace them, and see what becomes of every target.
+
+    change = effects(run, [[True, False, True], ...])      # [ablations, selected targets], the objective's value
+    whole = original(run)                                  # [selected targets]
+
+An ablation says which of ``run.units`` stay; tokens in no unit always stay. All share what they can: equal ablations
+run once; the original prompt and answer run once and leave their keys and values behind; ablations are sorted by the
+first token that they change, run in batches of neighbours, and each batch starts there, on the keys and values of what
+stands before. Rows of one batch may differ in length: they are filled up at the end, where the causal mask hides it.
+
+Every target's number comes out of the same pass (teacher forcing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pellucid.errors import InputError, OptionError, unknown
+from pellucid.trace.inside import precision
+from pellucid.trace.memory import Shape
+
+if TYPE_CHECKING:
+    from pellucid.trace.engine import Run, Scores
+
+Kept = npt.NDArray[np.bool_] | Sequence[Sequence[bool]]
+#: What may stand in for a unit; or a token's number.
+REPLACEMENTS = ("remove", "pad", "neutral", "sample")
+_TOKENS = {"cpu": 1536, "cuda": 16384, "mps": 4096}  # in a batch: more gains nothing on two cores (docs/decisions.md)
+
+
+class _Original:
+    """The original sequence's pass: values of the selected targets, and each layer's keys and values (or None)."""
+
+    def __init__(self, run: Run) -> None:
+        network: Any = run.loaded.network
+        positions = torch.arange(run.prompt_length - 1, run.ids.shape[1] - 1, device=run.ids.device)
+        run.progress("forward", 0, 1)
+        with torch.no_grad(), precision(network, run.precision) as run.precision:
+            out = network(input_ids=run.ids, use_cache=True, logits_to_keep=positions)
+            run.logits = _wide(out.logits[0])  # [targets, vocabulary]
+            self.values = run.values_of(run.logits).double().cpu()
+        run.forwards += 1
+        run.progress("forward", 1, 1)
+        layers = getattr(out.past_key_values, "layers", None)
+        plain = layers and all(getattr(k, "keys", None) is not None and k.keys.ndim == 4 for k in layers)
+        whole = plain and all(k.keys.shape[2] == run.ids.shape[1] for k in layers)
+        if plain and not whole:  # layers with a sliding window keep its end only: ask for everything
+            layers = self._all(run)
+        self.cache = [(k.keys, k.values) for k in layers or ()] if plain else None
+
+    @staticmethod
+    def _all(run: Run) -> Any:
+        from transformers import DynamicCache
+
+        network: Any = run.loaded.network
+        cache = DynamicCache()  # without a configuration every layer keeps all
+        with torch.no_grad(), precision(network, run.precision):
+            network(input_ids=run.ids, use_cache=True, past_key_values=cache, logits_to_keep=1)
+        run.forwards += 1
+        return cache.layers
+
+    def prefix(self, length: int, copies: int) -> Any:
+        """A cache of the first ``length`` tokens for a batch; ours is not touched."""
+        from transformers import DynamicCache
+
+        if not length or self.cache is None:
+            return None
+        cache = DynamicCache()
+        for k, (keys, values) in enumerate(self.cache):
+            cache.update(
+                keys[:, :, :length].expand(copies, -1, -1, -1), values[:, :, :length].expand(copies, -1, -1, -1), k
+            )
+        return cache
+
+
+def _wide(t: Tensor) -> Tensor:
+    return t.to(torch.promote_types(t.dtype, torch.float32))
+
+
+def _original(run: Run) -> _Original:
+    if not isinstance(run.kept_pass, _Original):
+        run.kept_pass = _Original(run)
+    return run.kept_pass
+
+
+def original(run: Run) -> Tensor:
+    """The objective of each selected target with nothing taken away [selected], in float64 on the CPU."""
+    return _original(run).values
+
+
+def effects(run: Run, kept: Kept, *, replace: str | int = "remove", stage: str = "ablations") -> Tensor:
+    """The objective of each selected target under each ablation [ablations, selected], in float64 on the CPU.
+
+    - ``kept`` [ablations, units]: which of ``run.units`` stay.
+    - ``replace``: ``remove`` takes the tokens out, and what follows moves up; ``pad``, ``neutral`` (the token of a
+      single blank), ``sample`` (tokens drawn from the model's own predictions at that place, with ``run.seed``) or a
+      token's number put something in their place.
+
+    NaN or infinite values stay in their row; the rest stands. Raises ``InputError`` for an ablation that leaves
+    nothing of the prompt, ``OptionError`` for an unknown replacement.
+    """
+    masks = np.asarray(kept, dtype=bool)
+    if masks.ndim != 2 or masks.shape[1] != len(run.units):
+        raise ValueError(f"kept: expected [ablations, {len(run.units)} units], got {masks.shape}")
+    base = _original(run)
+    prompt, answer = run.ids[0, : run.prompt_length].tolist(), run.ids[0, run.prompt_length :].tolist()
+    other = replacements(run, replace)
+    rows: dict[tuple[int, ...], int] = {}
+    firsts: list[int] = []
+    where = []
+    for number, mask in enumerate(masks):
+        gone = {i for unit, stays in zip(run.units, mask, strict=True) if not stays for i in unit}
+        if other is None:
+            row = tuple(t for i, t in enumerate(prompt) if i not in gone)
+        else:
+            row = tuple(other[i] if i in gone else t for i, t in enumerate(prompt))
+        if not row:
+            raise InputError(
+                f"ablation {number + 1} of {len(masks)} leaves nothing of the prompt, and a model needs a token to "
+                "start from: use smaller units, keep a part of the prompt out of them, or replace='pad'"
+            )
+        if row not in rows:
+            rows[row] = len(rows)
+            firsts.append(min(gone, default=len(prompt)))
+        where.append(rows[row])
+    found = torch.empty(len(rows), len(run.selected), dtype=torch.float64)
+    _run(run, base, list(rows), firsts, answer, found, stage)
+    return found[where]
+
+
+def _run(
+    run: Run,
+    base: _Original,
+    prompts: list[tuple[int, ...]],
+    firsts: list[int],
+    answer: list[int],
+    found: Tensor,
+    stage: str,
+) -> None:
+    """Fill ``found`` [prompts, selected]. The position that predicts the answer's first token always runs."""
+    starts = [min(f, len(p) - 1) if base.cache is not None else 0 for f, p in zip(firsts, prompts, strict=True)]
+    order = sorted(range(len(prompts)), key=lambda i: (starts[i], len(prompts[i])))
+    done = 0
+    while done < len(order):
+        run.progress(stage, done, len(order))
+        start = starts[order[done]]
+        size = _batch(run, len(prompts[order[done]]) + len(answer) - start)
+        batch = order[done : done + size]
+        found[batch] = _values(run, base, [prompts[i] for i in batch], start, answer)
+        done += len(batch)
+    run.progress(stage, len(order), len(order))
+
+
+def _batch(run: Run, length: int) -> int:
+    """How many rows of ``length`` tokens run together, by speed and by memory."""
+    shape = Shape.of(run.loaded.network)
+    each = length * (8 * shape.width + 4 * shape.mlp) * shape.size + 4 * run.targets * shape.vocabulary * 4
+    quick = _TOKENS.get(run.ids.device.type, 4096) // max(length, 1)
+    return int(max(1, min(quick, run.allowed // max(each, 1))))
+
+
+def _values(run: Run, base: _Original, prompts: list[tuple[int, ...]], start: int, answer: list[int]) -> Tensor:
+    """The objective of the selected targets [prompts, selected], for prompts that agree with the original up to
+    ``start``."""
+    network: Any = run.loaded.network
+    device = run.ids.device
+    lengths = [len(p) - start for p in prompts]
+    longest = max(lengths) + len(answer)
+    fill = answer[-1]  # at the end of shorter rows; nothing that counts can see it
+    rows = [[*p[start:], *answer, *[fill] * (longest - len(answer) - n)] for p, n in zip(prompts, lengths, strict=True)]
+    ids = torch.tensor(rows, device=device)  # [rows, longest]
+    low = min(lengths) - 1  # the first position that predicts an answer's token, in the shortest row
+    keep = torch.arange(low, longest - 1, device=device)
+    options: dict[str, Any] = {} if start == 0 else {"past_key_values": base.prefix(start, len(rows))}
+    with torch.no_grad(), precision(network, run.precision):
+        logits = network(input_ids=ids, use_cache=start > 0, logits_to_keep=keep, **options).logits
+    run.forwards += len(rows)
+    out = []
+    for k, n in enumerate(lengths):
+        first = n - 1 - low
+        out.append(run.values_of(_wide(logits[k, first : first + len(answer)])))
+    return torch.stack(out).double().cpu()
+
+
+def replacements(run: Run, replace: str | int) -> list[int] | None:
+    """What stands at each prompt position when its token is taken away [prompt tokens]; None: nothing does."""
+    if replace == "remove":
+        return None
+    tokenizer: Any = run.loaded.tokenizer
+    embed: Any = run.loaded.network.get_input_embeddings()
+    size, prompt = int(embed.num_embeddings), run.prompt_length
+    if isinstance(replace, int) and not isinstance(replace, bool):
+        if not 0 <= replace < size:
+            raise OptionError(f"the token {replace} is not in the vocabulary of {size}: expected a smaller number")
+        return [replace] * prompt
+    if replace == "pad":
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        if pad is None:
+            raise OptionError(f"'{run.loaded.name}' has no padding token: use replace='neutral' or 'remove'")
+        return [int(pad)] * prompt
+    if replace == "neutral":
+        return [int(tokenizer(" ", add_special_tokens=False)["input_ids"][0])] * prompt
+    if replace == "sample":
+        return sampled(run, torch.Generator().manual_seed(run.seed))
+    raise unknown("replacement", replace, [*REPLACEMENTS, "a token's number"])
+
+
+def sampled(run: Run, random: torch.Generator) -> list[int]:
+    """For each prompt position a token drawn from what the model predicted there; the first keeps its own."""
+    logits = predictions(run)
+    drawn = torch.multinomial(torch.softmax(logits, -1), 1, generator=random)[:, 0]
+    return [int(run.ids[0, 0]), *drawn.tolist()]
+
+
+def predictions(run: Run) -> Tensor:
+    """Logits for the prompt's tokens from the second on [prompt tokens - 1, vocabulary], on the CPU."""
+    network: Any = run.loaded.network
+    with torch.no_grad(), precision(network, run.precision):
+        out = network(input_ids=run.ids[:, : run.prompt_length], use_cache=False)
+    run.forwards += 1
+    return _wide(out.logits[0, :-1]).cpu()
+
+
+def token_scores(run: Run, units: Tensor, details: dict[str, Any] | None = None) -> Scores:
+    """Scores from numbers for each unit and selected target [selected, units]: each token gets an equal share of its
+    unit's, so that sums are kept; tokens in no unit were not measured and get 0."""
+    from pellucid.trace.engine import Scores
+
+    tokens = run.ids.shape[1]
+    spread = torch.zeros(len(run.units), tokens, dtype=units.dtype)
+    measured = torch.zeros(tokens, dtype=torch.bool)
+    for u, unit in enumerate(run.units):
+        spread[u, unit] = 1 / len(unit)
+        measured[unit] = True
+    # A unit whose number is NaN keeps it to itself: 0 times NaN would spread it.
+    lost = ~units.isfinite()
+    shared = units.masked_fill(lost, 0) @ spread  # [selected, tokens]
+    for s, u in lost.nonzero().tolist():
+        shared[s, run.units[u]] = torch.nan
+    total = shared.sum(0)
+    matrix = None
+    if run.per_token:
+        matrix = torch.full((run.targets, tokens), torch.nan, dtype=shared.dtype)
+        matrix[run.selected] = shared
+        matrix[:, run.prompt_length :] = torch.nan
+    whole = {"original": float(original(run).sum())}
+    if bool(lost.any()):
+        whole["not_finite"] = sorted({u for _, u in lost.nonzero().tolist()})  # type: ignore[assignment]
+    return Scores(total, matrix, measured, {**whole, **(details or {})})
