@@ -13,7 +13,7 @@ Every target's number comes out of the same pass (teacher forcing).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from pellucid.trace.engine import Run, Scores
 
 Kept = npt.NDArray[np.bool_] | Sequence[Sequence[bool]]
+#: ``(logits [targets, vocabulary], ids [targets]) -> [targets]``, as an objective's function.
+Measure = Callable[[Tensor, Tensor], Tensor]
 #: What may stand in for a unit; or a token's number.
 REPLACEMENTS = ("remove", "pad", "neutral", "sample")
 _TOKENS = {"cpu": 1536, "cuda": 16384, "mps": 4096}  # in a batch: more gains nothing on two cores (docs/decisions.md)
 
 
 class _Original:
-    """The original sequence's pass: values of the selected targets, and each layer's keys and values (or None)."""
+    """The original sequence's pass: the targets' logits, and each layer's keys and values (or None)."""
 
     def __init__(self, run: Run) -> None:
         network: Any = run.loaded.network
@@ -43,16 +45,15 @@ class _Original:
         run.progress("forward", 0, 1)
         with torch.no_grad(), precision(network, run.precision) as run.precision:
             out = network(input_ids=run.ids, use_cache=True, logits_to_keep=positions)
-            run.logits = _wide(out.logits[0])  # [targets, vocabulary]
-            self.values = run.values_of(run.logits).double().cpu()
+            run.logits = self.logits = _wide(out.logits[0])  # [targets, vocabulary]
         run.forwards += 1
         run.progress("forward", 1, 1)
-        layers = getattr(out.past_key_values, "layers", None)
-        plain = layers and all(getattr(k, "keys", None) is not None and k.keys.ndim == 4 for k in layers)
+        layers: list[Any] = list(getattr(out.past_key_values, "layers", None) or [])
+        plain = bool(layers) and all(getattr(k, "keys", None) is not None and k.keys.ndim == 4 for k in layers)
         whole = plain and all(k.keys.shape[2] == run.ids.shape[1] for k in layers)
         if plain and not whole:  # layers with a sliding window keep its end only: ask for everything
-            layers = self._all(run)
-        self.cache = [(k.keys, k.values) for k in layers or ()] if plain else None
+            layers = list(self._all(run))
+        self.cache = [(k.keys, k.values) for k in layers] if plain else None
 
     @staticmethod
     def _all(run: Run) -> Any:
@@ -89,18 +90,31 @@ def _original(run: Run) -> _Original:
     return run.kept_pass
 
 
-def original(run: Run) -> Tensor:
-    """The objective of each selected target with nothing taken away [selected], in float64 on the CPU."""
-    return _original(run).values
+def original(run: Run, *, measure: Measure | None = None) -> Tensor:
+    """The objective (or another ``measure``) of each selected target with nothing taken away [selected], in float64 on
+    the CPU."""
+    return _measured(run, _original(run).logits, measure).double().cpu()
 
 
-def effects(run: Run, kept: Kept, *, replace: str | int = "remove", stage: str = "ablations") -> Tensor:
+def _measured(run: Run, logits: Tensor, measure: Measure | None) -> Tensor:
+    return (measure or run.objective.function)(logits, run.ids[0, run.prompt_length :])[run.selected]
+
+
+def effects(
+    run: Run,
+    kept: Kept,
+    *,
+    replace: str | int | Sequence[int] = "remove",
+    measure: Measure | None = None,
+    stage: str = "ablations",
+) -> Tensor:
     """The objective of each selected target under each ablation [ablations, selected], in float64 on the CPU.
 
     - ``kept`` [ablations, units]: which of ``run.units`` stay.
     - ``replace``: ``remove`` takes the tokens out, and what follows moves up; ``pad``, ``neutral`` (the token of a
-      single blank), ``sample`` (tokens drawn from the model's own predictions at that place, with ``run.seed``) or a
-      token's number put something in their place.
+      single blank), ``sample`` (tokens drawn from the model's own predictions at that place, with ``run.seed``), a
+      token's number, or a token for each place of the prompt put something in their place.
+    - ``measure``: another number of each target than the run's objective.
 
     NaN or infinite values stay in their row; the rest stands. Raises ``InputError`` for an ablation that leaves
     nothing of the prompt, ``OptionError`` for an unknown replacement.
@@ -110,7 +124,7 @@ def effects(run: Run, kept: Kept, *, replace: str | int = "remove", stage: str =
         raise ValueError(f"kept: expected [ablations, {len(run.units)} units], got {masks.shape}")
     base = _original(run)
     prompt, answer = run.ids[0, : run.prompt_length].tolist(), run.ids[0, run.prompt_length :].tolist()
-    other = replacements(run, replace)
+    other = replacements(run, replace) if isinstance(replace, str | int) else list(replace)
     rows: dict[tuple[int, ...], int] = {}
     firsts: list[int] = []
     where = []
@@ -130,7 +144,7 @@ def effects(run: Run, kept: Kept, *, replace: str | int = "remove", stage: str =
             firsts.append(min(gone, default=len(prompt)))
         where.append(rows[row])
     found = torch.empty(len(rows), len(run.selected), dtype=torch.float64)
-    _run(run, base, list(rows), firsts, answer, found, stage)
+    _run(run, base, list(rows), firsts, answer, found, measure, stage)
     return found[where]
 
 
@@ -141,6 +155,7 @@ def _run(
     firsts: list[int],
     answer: list[int],
     found: Tensor,
+    measure: Measure | None,
     stage: str,
 ) -> None:
     """Fill ``found`` [prompts, selected]. The position that predicts the answer's first token always runs."""
@@ -152,7 +167,7 @@ def _run(
         start = starts[order[done]]
         size = _batch(run, len(prompts[order[done]]) + len(answer) - start)
         batch = order[done : done + size]
-        found[batch] = _values(run, base, [prompts[i] for i in batch], start, answer)
+        found[batch] = _values(run, base, [prompts[i] for i in batch], start, answer, measure)
         done += len(batch)
     run.progress(stage, len(order), len(order))
 
@@ -165,18 +180,25 @@ def _batch(run: Run, length: int) -> int:
     return int(max(1, min(quick, run.allowed // max(each, 1))))
 
 
-def _values(run: Run, base: _Original, prompts: list[tuple[int, ...]], start: int, answer: list[int]) -> Tensor:
+def _values(
+    run: Run,
+    base: _Original,
+    prompts: list[tuple[int, ...]],
+    start: int,
+    answer: list[int],
+    measure: Measure | None,
+) -> Tensor:
     """The objective of the selected targets [prompts, selected], for prompts that agree with the original up to
     ``start``."""
     network: Any = run.loaded.network
     device = run.ids.device
     lengths = [len(p) - start for p in prompts]
-    longest = max(lengths) + len(answer)
-    fill = answer[-1]  # at the end of shorter rows; nothing that counts can see it
-    rows = [[*p[start:], *answer, *[fill] * (longest - len(answer) - n)] for p, n in zip(prompts, lengths, strict=True)]
+    *fed, fill = answer  # the last token predicts nothing that counts; it fills the ends of shorter rows
+    longest = max(lengths) + len(fed)
+    rows = [[*p[start:], *fed, *[fill] * (longest - len(fed) - n)] for p, n in zip(prompts, lengths, strict=True)]
     ids = torch.tensor(rows, device=device)  # [rows, longest]
     low = min(lengths) - 1  # the first position that predicts an answer's token, in the shortest row
-    keep = torch.arange(low, longest - 1, device=device)
+    keep = torch.arange(low, longest, device=device)
     options: dict[str, Any] = {} if start == 0 else {"past_key_values": base.prefix(start, len(rows))}
     with torch.no_grad(), precision(network, run.precision):
         logits = network(input_ids=ids, use_cache=start > 0, logits_to_keep=keep, **options).logits
@@ -184,7 +206,7 @@ def _values(run: Run, base: _Original, prompts: list[tuple[int, ...]], start: in
     out = []
     for k, n in enumerate(lengths):
         first = n - 1 - low
-        out.append(run.values_of(_wide(logits[k, first : first + len(answer)])))
+        out.append(_measured(run, _wide(logits[k, first : first + len(answer)]), measure))
     return torch.stack(out).double().cpu()
 
 

@@ -66,6 +66,7 @@ class Run:
     - ``per_token``: is the matrix wanted?
     - ``allowed``: bytes that may be added.
     - ``units``: groups of prompt tokens (indices) that what-if methods take away together, one a token by default.
+    - ``levels``: coarser groups of prompt tokens, coarsest first (documents, paragraphs), for methods that refine.
     - ``seed``: of whatever a method draws.
 
     After a method has run, ``logits`` [targets, vocabulary] are there for statistics, ``forwards`` and ``backwards``
@@ -84,11 +85,13 @@ class Run:
         precision: str = "full",
         allowed: int = 1 << 62,
         units: Sequence[Sequence[int]] | None = None,
+        levels: Sequence[Sequence[Sequence[int]]] = (),
         seed: int = 0,
         progress: Progress = silent,
     ) -> None:
         self.loaded = loaded
         self.allowed, self.seed = allowed, seed
+        self.levels = levels
         self.units = [[i] for i in range(len(prompt))] if units is None else [list(u) for u in units]
         self.prompt_length, self.targets = len(prompt), len(answer)
         self.ids = torch.tensor([[*prompt, *answer]], device=loaded.device)  # [1, tokens]

@@ -103,6 +103,7 @@ def explain(
     selected = list(range(len(answer_ids))) if part is None else list(part.targets)
 
     began = time.perf_counter()
+    written = [i for i, t in enumerate(encoded.tokens) if t.role not in FRAME_ROLES]
     with PeakMemory(loaded.device) as peak:
         run = Run(
             loaded,
@@ -113,14 +114,16 @@ def explain(
             per_token=per_token,
             precision=precision,
             allowed=allowed,
+            units=[[i] for i in written] or None,
+            seed=seed,
             progress=progress,
         )
-        total, matrix = _arrays(chosen(run, **(parameters or {})), run)
+        scores = chosen(run, **(parameters or {}))
+        total, matrix = _arrays(scores, run)
         assert run.logits is not None
         targets = describe(loaded.tokenizer, answer_ids, text, spans, run.logits)
         used = run.precision
-        run.logits = None  # a long answer's are large, and trust needs the room
-        written = [i for i, t in enumerate(encoded.tokens) if t.role not in FRAME_ROLES]
+        run.logits = run.kept_pass = None  # a long answer's are large, and trust needs the room
         held: Trust | None = None
         note: str | None = "not measured: trust=False"
         passes = 0
@@ -138,7 +141,7 @@ def explain(
                 precision=used,
                 progress=progress,
             )
-    _check_finite(total, matrix, run, targets)
+    _check_finite(total, matrix, run, targets, scores)
     seconds = time.perf_counter() - began
     return Trace(
         model=_model_info(loaded),
@@ -157,6 +160,7 @@ def explain(
         trust_note=note,
         precision=used,
         merge=chosen.merge,
+        details=scores.details,
         versions=_versions(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
@@ -206,11 +210,16 @@ def _arrays(scores: Scores, run: Run) -> tuple[Floats, Floats | None]:
     return total, matrix
 
 
-def _check_finite(total: Floats, matrix: Floats | None, run: Run, targets: tuple[Target, ...]) -> None:
-    bad, count = int((~np.isfinite(total)).sum()), total.size
+def _check_finite(total: Floats, matrix: Floats | None, run: Run, targets: tuple[Target, ...], scores: Scores) -> None:
+    """Raise ``NumericError`` for NaN or infinity in what was measured, but for units that the method itself names."""
+    counts = np.ones(run.ids.shape[1], dtype=bool) if scores.measured is None else scores.measured.cpu().numpy().copy()
+    for unit in scores.details.get("not_finite", ()):
+        counts[run.units[unit]] = False
+    here = counts[: run.prompt_length]
+    bad, count = int((~np.isfinite(total[here])).sum()), int(here.sum())
     if matrix is not None:
         for i in run.selected:
-            seen = matrix[i, : run.prompt_length + i]
+            seen = matrix[i, : run.prompt_length + i][counts[: run.prompt_length + i]]
             bad, count = bad + int((~np.isfinite(seen)).sum()), count + seen.size
     lost = sum(not np.isfinite(t.logprob) for t in targets)
     if bad or lost:

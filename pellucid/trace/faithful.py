@@ -50,7 +50,8 @@ def trust(
     removed = max(1, round(FRACTION * count))
     if count < 2:
         return None, f"not measured: the prompt has {count} token that can be removed, and two are needed", 0
-    ranked = sorted(candidates, key=lambda i: -abs(float(scores[i])))
+    size = np.nan_to_num(np.abs(scores), nan=0.0)  # what a method could not measure is not among its best
+    ranked = sorted(candidates, key=lambda i: -float(size[i]))
     random = np.random.default_rng(seed)
     draws = [sorted(random.choice(candidates, removed, replace=False).tolist()) for _ in range(RANDOM_DRAWS)]
     removals = [ranked[:removed], *draws]

@@ -180,7 +180,9 @@ class Trace:
     ``total`` [prompt tokens] is the attribution of the whole answer (or of ``span``) to each prompt token.
     ``scores`` [targets, prompt tokens + targets] is the matrix, one row an answer token, columns the prompt tokens
     then the answer tokens; None unless it was asked for with ``per_token=True``. NaN where a target could not see a
-    source (itself and later tokens), and in the rows of targets outside ``span``. Scores are in the unit of the
+    source (itself and later tokens), in the rows of targets outside ``span``, and in ``total`` too where a method could
+    not measure (an ablation that came out as NaN). ``details`` is what the method has to say beside scores: a
+    completeness gap, standard errors, what was refined. Scores are in the unit of the
     objective for ``input_x_gradient``, and per unit of embedding norm for ``saliency``.
     """
 
@@ -200,6 +202,7 @@ class Trace:
     trust_note: str | None = None
     precision: str = "full"
     merge: str = "sum"
+    details: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""
 
@@ -222,7 +225,8 @@ class Trace:
         Tokens of the template and special tokens count only with ``frame=True``.
         """
         indices = range(len(self.sources)) if frame else self.content
-        ranked = sorted(indices, key=lambda i: -abs(float(self.total[i])))[: max(n, 0)]
+        size = np.nan_to_num(np.abs(self.total), nan=-1.0)  # what was not measured comes last
+        ranked = sorted(indices, key=lambda i: -float(size[i]))[: max(n, 0)]
         return [TokenScore(self.sources[i].text, float(self.total[i]), i, self.sources[i].role) for i in ranked]
 
     def to_dict(self) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def to_dict(trace: Trace) -> dict[str, Any]:
         "total": [_number(x) for x in trace.total],
         "scores": None if trace.scores is None else [[_number(x) for x in row] for row in trace.scores],
         "merge": trace.merge,
+        "details": trace.details,
         "trust": None
         if trace.trust is None
         else {**asdict(trace.trust), "random_drops": list(trace.trust.random_drops)},
@@ -192,6 +193,7 @@ def from_dict(data: object) -> Trace:
         trust_note=data.get("trust_note"),
         precision=str(data.get("precision", "full")),
         merge=str(data.get("merge", "sum")),
+        details=dict(data.get("details") or {}),
         versions=dict(data.get("versions") or {}),
         created=str(data.get("created", "")),
     )

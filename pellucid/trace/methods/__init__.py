@@ -36,6 +36,13 @@ MODULES = (
     "value_zeroing",
     "ifr",
     "leave_one_out",
+    "hierarchical_leave_one_out",
+    "guided_leave_one_out",
+    "lime",
+    "kernel_shap",
+    "shapley_sampling",
+    "context_cite",
+    "reagent",
 )
 
 

@@ -6,8 +6,10 @@ score_j = (x_j - b_j) . integral over a in [0, 1] of ds/dx_j at b + a (x - b). S
 add up to s(x) - s(b) as the steps grow (completeness); by how much they miss it is ``details["completeness_gap"]``, in
 the objective's unit. One forward and backward pass a step, and two forward passes for the ends.
 
-Rules for the integral: ``midpoint`` (the default: second order, and never at the ends, where the baseline's gradient
+``rule`` of the integral: ``midpoint`` (the default: second order, and never at the ends, where the baseline's gradient
 may be wild), ``trapezoid`` (steps + 1 points), ``gauss_legendre`` (exact for polynomials of degree 2 steps - 1).
+
+``baseline``: ``zero``, ``mean``, ``pad`` or a token (``trace/baselines.py``).
 
 Sundararajan, Taly, Yan 2017, "Axiomatic Attribution for Deep Networks" (arXiv:1703.01365).
 """

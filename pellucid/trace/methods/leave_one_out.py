@@ -6,6 +6,8 @@ score_u = s(prompt) - s(prompt without u). Exact, and about the model as it is: 
 cannot see is that one of two units that say the same would do. A forward pass a unit, from the unit on: what stands
 before it is shared.
 
+``replace``: what stands in for a unit that goes: nothing (``remove``), ``pad``, ``neutral``, ``sample`` or a token.
+
 Li, Monroe, Jurafsky 2016, "Understanding Neural Networks through Representation Erasure" (arXiv:1612.08220).
 """
 

@@ -7,6 +7,8 @@ meaning of the rest of the text, which integrated gradients lose. Each token's s
 when that token alone goes to the baseline, as the steps grow. Steps forward and backward passes for every token that
 may be taken away (the user's), so it is for short prompts; the template's tokens and the answer's are not measured.
 
+``rule`` and ``baseline`` as in integrated gradients.
+
 Enguehard 2023, "Sequential Integrated Gradients" (arXiv:2305.15853).
 """
 
