@@ -23,6 +23,7 @@ from torch import Tensor
 
 from pellucid.errors import InputError, OptionError, unknown
 from pellucid.trace.inside import precision
+from pellucid.trace.layers import decoder_layers, tail_mlp
 from pellucid.trace.memory import Shape
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ Kept = npt.NDArray[np.bool_] | Sequence[Sequence[bool]]
 Measure = Callable[[Tensor, Tensor], Tensor]
 #: What may stand in for a unit; or a token's number.
 REPLACEMENTS = ("remove", "pad", "neutral", "sample")
-_TOKENS = {"cpu": 1536, "cuda": 16384, "mps": 4096}  # in a batch: more gains nothing on two cores (docs/decisions.md)
+_TOKENS = {"cpu": 768, "cuda": 16384, "mps": 4096}  # in a batch; on two cores more is no faster (docs/decisions.md)
 
 
 class _Original:
@@ -200,7 +201,12 @@ def _values(
     low = min(lengths) - 1  # the first position that predicts an answer's token, in the shortest row
     keep = torch.arange(low, longest, device=device)
     options: dict[str, Any] = {} if start == 0 else {"past_key_values": base.prefix(start, len(rows))}
-    with torch.no_grad(), precision(network, run.precision):
+    layers = decoder_layers(network)
+    with (
+        torch.no_grad(),
+        precision(network, run.precision),
+        tail_mlp(layers[-1] if layers else None, longest - low),  # nothing reads the last layer's MLP elsewhere
+    ):
         logits = network(input_ids=ids, use_cache=start > 0, logits_to_keep=keep, **options).logits
     run.forwards += len(rows)
     out = []

@@ -123,7 +123,7 @@ class Tape:
                 hook(layer.register_forward_hook(tape._after, with_kwargs=True))
             tape._last = layers[-1]
             hook(head.register_forward_pre_hook(tape._head))
-            hooks.enter_context(_tail_mlp(layers[-1], tail))
+            hooks.enter_context(tail_mlp(layers[-1], tail))
             tape.logits = forward()
         if len(tape.layers) != len(layers) or not hasattr(tape, "states"):
             raise NoTapeError
@@ -187,7 +187,7 @@ class Tape:
             with (
                 torch.enable_grad(),
                 changes(),
-                _tail_mlp(layer.module if layer is self.layers[-1] else None, self.tail),
+                tail_mlp(layer.module if layer is self.layers[-1] else None, self.tail),
             ):
                 out = layer()
             for first in groups:
@@ -205,7 +205,7 @@ class Tape:
 
 
 @contextmanager
-def _tail_mlp(layer: Any, tail: int) -> Iterator[None]:
+def tail_mlp(layer: Any, tail: int) -> Iterator[None]:
     """Run this layer's ``mlp`` (every family's name for it) on the last ``tail`` positions, zeros elsewhere."""
     mlp = getattr(layer, "mlp", None)
     if mlp is None:
@@ -216,7 +216,7 @@ def _tail_mlp(layer: Any, tail: int) -> Iterator[None]:
     def cut(module: Any, args: tuple[Any, ...]) -> Any:
         nonlocal length
         length = args[0].shape[1]
-        return (args[0][:, -tail:], *args[1:])
+        return (args[0][:, -tail:].contiguous(), *args[1:])  # GPT-2 views it as one matrix
 
     def fill(module: Any, args: Any, out: Any) -> Any:
         return torch.nn.functional.pad(out, (0, 0, length - out.shape[1], 0)) if isinstance(out, Tensor) else out
