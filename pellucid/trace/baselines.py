@@ -3,15 +3,17 @@
     pellucid explain --method integrated_gradients --param baseline=mean "..."
 
 ``zero``: zeros. ``mean``: the mean of the vocabulary's embeddings. ``pad``: the padding token at every place. Anything
-else is one token of the vocabulary, as text or as its number. All tokens, prompt and answer, template and user's, go
-to the baseline together.
+else is one token of the vocabulary, as text or as its number.
+
+``walk`` says which tokens go there: ``all``, prompt and answer, template and user's, or ``units``, those alone that
+what-if methods would take away (the user's); the others stay as they are, and get no score.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pellucid.errors import OptionError
+from pellucid.errors import OptionError, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,14 +21,27 @@ if TYPE_CHECKING:
     from pellucid.trace.engine import Run
 
 NAMED = ("zero", "mean", "pad")
+WALKS = ("all", "units")
 _ROWS = 8192  # of the vocabulary at a time
 
 
-def baseline(run: Run, name: str | int) -> Tensor:
+def baseline(run: Run, name: str | int, walk: str = "all") -> Tensor:
     """Embeddings [tokens, width] of the baseline, in float32 or wider. Raises ``OptionError``."""
+    if walk not in WALKS:
+        raise unknown("walk", walk, list(WALKS))
+    plain = run.embeddings
+    start = _everywhere(run, name, plain)
+    if walk == "all":
+        return start
+    some = plain.clone()
+    for unit in run.units:
+        some[unit] = start[unit]
+    return some
+
+
+def _everywhere(run: Run, name: str | int, plain: Tensor) -> Tensor:
     import torch
 
-    plain = run.embeddings
     if name == "zero":
         return torch.zeros_like(plain)
     embed: Any = run.loaded.network.get_input_embeddings()

@@ -113,11 +113,11 @@ def test_sequential_scores_are_what_one_token_changes(tiny) -> None:  # type: ig
 
 @pytest.mark.parametrize("strategy", ["greedy", "max_count"])
 def test_the_walk_is_monotonic_and_arrives(tiny, strategy: str) -> None:  # type: ignore[no-untyped-def]
-    from pellucid.trace.methods.discretized_integrated_gradients import walk
+    from pellucid.trace.methods.discretized_integrated_gradients import word_way
 
     words = tiny("gpt2", torch.float64).network.get_input_embeddings().weight
     end = words.mean(0)
-    points = walk(words, 17, end, steps=6, neighbors=20, strategy=strategy)
+    points = word_way(words, 17, end, steps=6, neighbors=20, strategy=strategy)
     assert points.shape == (7, words.shape[1])
     assert torch.equal(points[0], words[17])
     assert torch.equal(points[-1], end)
@@ -133,7 +133,9 @@ def test_discretized_gradients_are_a_plain_loop(tiny) -> None:  # type: ignore[n
     model = tiny("gpt2", torch.float64)
     run, found = scores(model, "discretized_integrated_gradients", steps=4, neighbors=10)
     words, end = model.network.get_input_embeddings().weight, baseline(run, "mean")[0]
-    paths = torch.stack([dig.walk(words, i, end, steps=4, neighbors=10, strategy="greedy") for i in PROMPT + ANSWER], 1)
+    paths = torch.stack(
+        [dig.word_way(words, i, end, steps=4, neighbors=10, strategy="greedy") for i in PROMPT + ANSWER], 1
+    )
     expected = sum((gradient(model, paths[k]) * (paths[k] - paths[k + 1])).sum(-1) for k in range(4))
     close(found.total, expected, 1e-9)
     gap = float(expected.sum()) - float((values(model, embed(model)) - values(model, paths[-1])).sum())

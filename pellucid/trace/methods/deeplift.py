@@ -7,6 +7,8 @@ in place of derivatives: score_j = m_j . (x_j - b_j), with one forward and one b
 of all tokens, prompt and answer, add up to s(x) - s(b); ``details["completeness_gap"]`` says how nearly. A baseline of
 zeros is singular for RMSNorm (its slope there is 1 / sqrt(eps), once a norm): the gap then shows that nothing holds.
 
+``baseline`` and ``walk`` as in integrated gradients.
+
 The rules, each complete by itself (a bar is the mean of both runs):
 
 - linear maps: as in a gradient. Activations: m = (f(x) - f(b)) / (x - b), the derivative where both are the same.
@@ -174,9 +176,9 @@ def _mlp(stack: ExitStack, part: Any) -> None:
     stack.callback(part.product.register_forward_pre_hook(multiply).remove)
 
 
-def deeplift(run: Run, *, baseline: str | int) -> Scores:
+def deeplift(run: Run, *, baseline: str | int, walk: str) -> Scores:
     """Rescaled differences from the baseline."""
-    start = get_baseline(run, baseline)
+    start = get_baseline(run, baseline, walk)
     return run.from_differences(start, multipliers, quadrature("gauss_legendre", _POINTS))
 
 
@@ -189,5 +191,5 @@ METHOD = Method(
     signed=True,
     needs="gradient",
     function=deeplift,
-    parameters={"baseline": "mean"},
+    parameters={"baseline": "mean", "walk": "all"},
 )

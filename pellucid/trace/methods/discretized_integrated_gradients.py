@@ -12,6 +12,8 @@ score_j = sum over steps k of ds/dx_j(point_k) . (point_k - point_(k+1)), point_
 a Riemann sum whose scores add up to s(x) - s(b) as the steps grow; ``details["completeness_gap"]`` says how nearly.
 One forward and backward pass a step; the walk itself is a search in the vocabulary for each distinct token.
 
+``baseline`` and ``walk`` as in integrated gradients.
+
 Sanyal & Ren 2021, "Discretized Integrated Gradients for Explaining Language Models" (arXiv:2108.13654).
 """
 
@@ -44,7 +46,7 @@ def monotonic(anchors: Tensor, now: Tensor, end: Tensor, step: Tensor) -> tuple[
     return torch.where(between, anchors, now + step), between.sum(-1)
 
 
-def walk(words: Tensor, token: int, end: Tensor, *, steps: int, neighbors: int, strategy: str) -> Tensor:
+def word_way(words: Tensor, token: int, end: Tensor, *, steps: int, neighbors: int, strategy: str) -> Tensor:
     """The points of one token's way [steps + 1, width] from ``words[token]`` [vocabulary, width] to ``end``."""
     import torch
 
@@ -75,7 +77,7 @@ def walk(words: Tensor, token: int, end: Tensor, *, steps: int, neighbors: int, 
 
 
 def discretized_integrated_gradients(
-    run: Run, *, steps: int, neighbors: int, strategy: str, baseline: str | int
+    run: Run, *, steps: int, neighbors: int, strategy: str, baseline: str | int, walk: str
 ) -> Scores:
     """Gradients along a way past real words, times its pieces."""
     from dataclasses import replace
@@ -88,7 +90,7 @@ def discretized_integrated_gradients(
     if strategy not in STRATEGIES:
         raise unknown("strategy", strategy, list(STRATEGIES))
     embed: Any = run.loaded.network.get_input_embeddings()
-    plain, start = run.embeddings, get_baseline(run, baseline)
+    plain, start = run.embeddings, get_baseline(run, baseline, walk)
     every = torch.arange(embed.num_embeddings, device=plain.device)
     words = torch.cat([embed(part).detach() for part in every.split(8192)]).to(plain.dtype)
     ids = run.ids[0].tolist()
@@ -96,7 +98,7 @@ def discretized_integrated_gradients(
     for n, i in enumerate(ids):
         if i not in ways:
             run.progress("walking", n, len(ids))
-            ways[i] = walk(words, i, start[n], steps=steps, neighbors=neighbors, strategy=strategy)
+            ways[i] = word_way(words, i, start[n], steps=steps, neighbors=neighbors, strategy=strategy)
     run.progress("walking", len(ids), len(ids))
     path = torch.stack([ways[i] for i in ids], 1)  # [steps + 1, tokens, width]
     at = 0
@@ -122,5 +124,5 @@ METHOD = Method(
     signed=True,
     needs="gradient",
     function=discretized_integrated_gradients,
-    parameters={"steps": 10, "neighbors": 50, "strategy": "greedy", "baseline": "mean"},
+    parameters={"steps": 10, "neighbors": 50, "strategy": "greedy", "baseline": "mean", "walk": "all"},
 )

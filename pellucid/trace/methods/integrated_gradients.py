@@ -9,7 +9,8 @@ the objective's unit. One forward and backward pass a step, and two forward pass
 ``rule`` of the integral: ``midpoint`` (the default: second order, and never at the ends, where the baseline's gradient
 may be wild), ``trapezoid`` (steps + 1 points), ``gauss_legendre`` (exact for polynomials of degree 2 steps - 1).
 
-``baseline``: ``zero``, ``mean``, ``pad`` or a token (``trace/baselines.py``).
+``baseline``: ``zero``, ``mean``, ``pad`` or a token; ``walk``: ``all`` tokens go there, or the user's ``units`` alone
+(``trace/baselines.py``).
 
 Sundararajan, Taly, Yan 2017, "Axiomatic Attribution for Deep Networks" (arXiv:1703.01365).
 """
@@ -52,12 +53,12 @@ def completeness(run: Run, scores: Scores, start: Tensor) -> dict[str, Any]:
     return {"difference": whole, "completeness_gap": float(scores.total.double().sum()) - whole}
 
 
-def integrated_gradients(run: Run, *, steps: int, rule: str, baseline: str | int) -> Scores:
+def integrated_gradients(run: Run, *, steps: int, rule: str, baseline: str | int, walk: str) -> Scores:
     """Gradient along the straight way from the baseline, times the way."""
     from dataclasses import replace
 
     places = quadrature(rule, steps)
-    start = get_baseline(run, baseline)
+    start = get_baseline(run, baseline, walk)
     way = run.embeddings - start  # [tokens, width]
 
     def dot(gradient: Tensor, point: Tensor) -> Tensor:
@@ -76,5 +77,5 @@ METHOD = Method(
     signed=True,
     needs="gradient",
     function=integrated_gradients,
-    parameters={"steps": 20, "rule": "midpoint", "baseline": "zero"},
+    parameters={"steps": 20, "rule": "midpoint", "baseline": "zero", "walk": "all"},
 )
