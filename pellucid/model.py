@@ -16,7 +16,10 @@ from pellucid.progress import Progress, silent
 
 if TYPE_CHECKING:
     from pellucid.models.load import LoadedModel
+    from pellucid.trace.objective import Function
+    from pellucid.trace.reference import Part
     from pellucid.trace.result import Trace
+    from pellucid.trace.units import Kind
 
 Prompt = str | Sequence[Mapping[str, str]]
 
@@ -33,8 +36,14 @@ class Model:
         target: str | None = None,
         *,
         method: str = "saliency",
-        objective: str = "logprob",
+        objective: str | Function = "logprob",
+        instead_of: str | None = None,
+        without: Part | None = None,
+        reduce: str = "sum",
         span: str | tuple[int, int] | None = None,
+        spans: Mapping[str, str | tuple[int, int]] | None = None,
+        unit: Kind = "token",
+        merge: str | None = None,
         per_token: bool = False,
         raw: bool = False,
         parse_special: bool = False,
@@ -59,7 +68,13 @@ class Model:
             target,
             method=method,
             objective=objective,
+            instead_of=instead_of,
+            without=without,
+            reduce=reduce,
             span=span,
+            spans=spans,
+            unit=unit,
+            merge=merge,
             per_token=per_token,
             raw=raw,
             parse_special=parse_special,

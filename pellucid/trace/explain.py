@@ -1,46 +1,52 @@
-"""Explain an answer: encode, answer (or take the answer given), run a method, measure trust, and say what it cost.
+"""Explain an answer: prepare it, run a method, measure trust, and say what it cost.
 
 from pellucid.trace.explain import explain
-trace = explain(loaded, "What is the capital of France?")
+trace = explain(loaded, "What is the capital of France?", unit="sentence")
 """
 
 from __future__ import annotations
 
-import difflib
 import platform
 import time
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 import torch
 
-from pellucid.errors import ContextError, InputError, NumericError
-from pellucid.models.align import align_ids
-from pellucid.models.encode import Encoded, Messages, encode, encode_target
-from pellucid.models.generate import generate
+from pellucid.errors import NumericError
+from pellucid.models.encode import Encoded, Messages
 from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
+from pellucid.trace import objective as objectives
+from pellucid.trace import spans as places
+from pellucid.trace import units as stretches
 from pellucid.trace.engine import Run, Scores
 from pellucid.trace.faithful import trust as measure_trust
-from pellucid.trace.memory import PeakMemory, budget
+from pellucid.trace.memory import PeakMemory
+from pellucid.trace.methods import Method
 from pellucid.trace.methods import method as get_method
-from pellucid.trace.objective import objective as get_objective
+from pellucid.trace.objective import Function, scaled
+from pellucid.trace.prepare import Prepared, prepare
+from pellucid.trace.reference import Part
 from pellucid.trace.result import (
     FRAME_ROLES,
-    Answer,
     Cost,
     Floats,
     MethodInfo,
     ModelInfo,
+    NamedSpan,
     Prompt,
     Source,
-    Span,
     Target,
     Trace,
     Trust,
+    UnitScore,
 )
+from pellucid.trace.schema import plain
 from pellucid.trace.statistics import describe
+from pellucid.trace.units import Kind
 
 DEFAULT_METHOD = "saliency"
 
@@ -51,8 +57,14 @@ def explain(
     target: str | None = None,
     *,
     method: str = DEFAULT_METHOD,
-    objective: str = "logprob",
+    objective: str | Function = "logprob",
+    instead_of: str | None = None,
+    without: Part | None = None,
+    reduce: str = "sum",
     span: str | tuple[int, int] | None = None,
+    spans: Mapping[str, str | tuple[int, int]] | None = None,
+    unit: Kind = "token",
+    merge: str | None = None,
     per_token: bool = False,
     raw: bool = False,
     parse_special: bool = False,
@@ -69,8 +81,18 @@ def explain(
 
     - ``target``: the answer to explain; None lets the model answer (at most ``max_new_tokens``, greedy unless
       ``temperature`` is above 0).
-    - ``method``, ``objective``: names that ``pellucid methods`` lists; ``parameters`` are the method's own.
+    - ``method``, ``objective``: names that ``pellucid methods`` lists; ``parameters`` are the method's own. An
+      objective may be a function of logits [targets, vocabulary] and ids [targets] that gives [targets].
+    - ``instead_of``: for ``contrast``, what might stand in place of ``span``, or of the whole answer.
+    - ``without``: for ``kl`` and ``pcxmi``, the part of the prompt to do without: its text, (start, end) in characters
+      of a bare prompt, or (message, start, end). Its tokens are left out; one more forward pass.
+    - ``reduce``: ``sum`` of the explained targets, or their ``mean``: every score, the matrix's too, is divided by
+      their number.
     - ``span``: the part of the answer to explain, as text or as (start, end) in characters of the answer.
+    - ``spans``: further parts by name; the method runs once more for each, as exactly as for ``span``.
+    - ``unit``: ``token``, ``word``, ``sentence``, ``paragraph``, ``message``, ``document``, ``regex:...`` or a compiled
+      pattern, or parts (start, end) or (message, start, end) of the prompt, which may have names. ``merge`` says how
+      token scores become a unit's: ``sum``, ``mean``, ``max_abs``; the method's own way where None.
     - ``per_token``: also the matrix ``scores`` [targets, prompt tokens + targets].
     - ``raw``: no chat template; ``parse_special`` then reads control tokens in the prompt as such.
     - ``trust``: measure it (nine forward passes over the shortened prompt).
@@ -79,124 +101,181 @@ def explain(
 
     Raises ``InputError``, ``ContextError``, ``OptionError``, ``NumericError``, ``TemplateError``.
     """
-    chosen, goal = get_method(method), get_objective(objective)
+    chosen = check(
+        method,
+        parameters,
+        objective=objective,
+        instead_of=instead_of,
+        without=without,
+        reduce=reduce,
+        spans=spans,
+        unit=unit,
+        merge=merge,
+    )
+    ready = prepare(
+        loaded,
+        prompt,
+        target,
+        objective=objective,
+        instead_of=instead_of,
+        without=without,
+        reduce=reduce,
+        span=span,
+        spans=spans,
+        unit=unit,
+        merge=merge,
+        per_token=per_token,
+        raw=raw,
+        parse_special=parse_special,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        precision=precision,
+        memory=memory,
+        progress=progress,
+    )
+    return explain_prepared(
+        loaded,
+        ready,
+        chosen,
+        merge=merge,
+        per_token=per_token,
+        trust=trust,
+        seed=seed,
+        precision=precision,
+        parameters=parameters,
+        progress=progress,
+    )
+
+
+def check(
+    method: str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    objective: str | Function = "logprob",
+    instead_of: str | None = None,
+    without: Part | None = None,
+    reduce: str = "sum",
+    spans: Mapping[str, str | tuple[int, int]] | None = None,
+    unit: Kind = "token",
+    merge: str | None = None,
+) -> Method:
+    """The method of that name; raises ``OptionError`` for options that are wrong whatever the model."""
+    chosen = get_method(method)
     for name in parameters or {}:
         chosen.check(name)
-    encoded = encode(loaded, prompt, raw=raw, parse_special=parse_special)
-    _check_context(loaded, len(encoded.ids), 1)
-    allowed = budget(memory, loaded.device)
+    objectives.check(objective, instead_of=instead_of, without=without, reduce=reduce)
+    stretches.check(unit, merge)
+    places.check(spans)
+    return chosen
 
-    began = time.perf_counter()
-    if target is None:
-        room = max_new_tokens if loaded.context is None else min(max_new_tokens, loaded.context - len(encoded.ids))
-        answer_ids = generate(
-            loaded, encoded.ids, max_new_tokens=room, temperature=temperature, seed=seed, progress=progress
-        )
-        asked = {"max_new_tokens": max_new_tokens, "temperature": temperature}
-    else:
-        answer_ids = encode_target(loaded, encoded, target)
-        asked = {}
-        _check_context(loaded, len(encoded.ids), len(answer_ids))
-    generate_seconds = time.perf_counter() - began if target is None else 0.0
-    text, spans = align_ids(loaded.tokenizer, answer_ids)
-    part = _find_span(span, text, spans)
-    selected = list(range(len(answer_ids))) if part is None else list(part.targets)
 
-    began = time.perf_counter()
+def explain_prepared(
+    loaded: LoadedModel,
+    ready: Prepared,
+    method: Method,
+    *,
+    merge: str | None = None,
+    per_token: bool = False,
+    trust: bool = True,
+    seed: int = 0,
+    precision: str = "full",
+    parameters: dict[str, Any] | None = None,
+    progress: Progress = silent,
+) -> Trace:
+    """Explain what ``prepare`` made ready with one method. Options as in ``explain``."""
+    encoded, answer_ids, selected = ready.encoded, ready.answer_ids, ready.selected
+    # A what-if method takes whole units away; any other's token scores are merged into them.
+    whole_units = bool(ready.units) and method.needs == "forward"
+    # It spreads a unit's score over its tokens in a way that its own rule undoes.
+    rule = method.merge if whole_units or merge is None else merge
     written = [i for i, t in enumerate(encoded.tokens) if t.role not in FRAME_ROLES]
-    with PeakMemory(loaded.device) as peak:
+
+    def scores_of(targets: list[int], *, matrix: bool) -> tuple[Run, Scores]:
+        objective = ready.goal.objective
         run = Run(
             loaded,
             encoded.ids,
             answer_ids,
-            goal,
-            selected=selected,
-            per_token=per_token,
+            scaled(objective, 1 / len(targets)) if ready.reduce == "mean" else objective,
+            selected=targets,
+            per_token=matrix,
             precision=precision,
-            allowed=allowed,
-            units=[[i] for i in written] or None,
+            allowed=ready.allowed,
+            units=[list(u.tokens) for u in ready.units] if whole_units else [[i] for i in written] or None,
             seed=seed,
             progress=progress,
         )
-        scores = chosen(run, **(parameters or {}))
+        return run, method(run, **(parameters or {}))
+
+    began = time.perf_counter()
+    with PeakMemory(loaded.device) as peak:
+        run, scores = scores_of(selected, matrix=per_token)
         total, matrix = _arrays(scores, run)
         assert run.logits is not None
-        targets = describe(loaded.tokenizer, answer_ids, text, spans, run.logits)
+        targets = describe(loaded.tokenizer, answer_ids, ready.answer.text, ready.spans, run.logits)
         used = run.precision
-        run.logits = run.kept_pass = None  # a long answer's are large, and trust needs the room
+        run.logits = run.kept_pass = None  # a long answer's are large, and what follows needs the room
+        _check_finite(scores, total, matrix, run, targets)
+        forwards, backwards = run.forwards + ready.goal.forwards, run.backwards
+        named = []
+        for name, span in ready.named:
+            other, theirs = scores_of(list(span.targets), matrix=False)
+            there, _ = _arrays(theirs, other)
+            _check_finite(theirs, there, None, other, targets)
+            forwards, backwards = forwards + other.forwards, backwards + other.backwards
+            by_unit = tuple(stretches.merged(there, u.tokens, rule) for u in ready.units)
+            named.append(NamedSpan(name, span.text, span.start, span.end, span.targets, there, by_unit))
         held: Trust | None = None
         note: str | None = "not measured: trust=False"
-        passes = 0
         if trust:
             held, note, passes = measure_trust(
                 loaded,
                 encoded.ids,
                 answer_ids,
                 selected,
-                total,
+                np.nan_to_num(total),  # what was not measured goes last
                 written,
                 sum(targets[i].logprob for i in selected),
                 seed=seed,
-                allowed=allowed,
+                allowed=ready.allowed,
                 precision=used,
                 progress=progress,
             )
-    _check_finite(total, matrix, run, targets, scores)
+            forwards += passes
     seconds = time.perf_counter() - began
+    details = {**scores.details, **stretches.score_details(ready.kind, encoded)}
+    if ready.goal.details:
+        details["objective"] = ready.goal.details
     return Trace(
         model=_model_info(loaded),
-        method=MethodInfo(chosen.name, chosen.signed, {**chosen.parameters, **(parameters or {})}),
-        objective=goal.name,
+        method=MethodInfo(method.name, method.signed, {**method.parameters, **(parameters or {})}),
+        objective=ready.goal.objective.name,
         prompt=Prompt(encoded.text, encoded.messages, encoded.rendered, encoded.raw),
-        answer=Answer(text, target is None, asked),
+        answer=ready.answer,
         sources=_sources(encoded),
         targets=targets,
         total=total,
         scores=matrix,
-        cost=Cost(round(seconds, 4), run.forwards + passes, run.backwards, peak.bytes, round(generate_seconds, 4)),
+        cost=Cost(round(seconds, 4), forwards, backwards, peak.bytes, round(ready.generate_seconds, 4)),
         seed=seed,
-        span=part,
+        span=ready.part,
         trust=held,
         trust_note=note,
         precision=used,
-        merge=chosen.merge,
-        details=scores.details,
+        merge=method.merge,
+        unit=stretches.kind_name(ready.kind),
+        units=tuple(
+            UnitScore(u.name, u.text, u.start, u.end, u.message, u.tokens, stretches.merged(total, u.tokens, rule))
+            for u in ready.units
+        ),
+        unit_merge="method" if whole_units else rule,
+        spans=tuple(named),
+        reduce=ready.reduce,
+        details=plain(details),
         versions=_versions(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
-
-
-def _check_context(loaded: LoadedModel, prompt: int, answer: int) -> None:
-    if loaded.context is not None and prompt + answer > loaded.context:
-        what = f"{prompt} tokens" if answer == 1 else f"{prompt} and the answer's {answer} tokens"
-        raise ContextError(
-            f"the prompt's {what} do not fit the {loaded.context} tokens that '{loaded.name}' can read"
-            f"{', with room for an answer' if answer == 1 else ''}: shorten the prompt by at least "
-            f"{prompt + answer - loaded.context} tokens, or use a model with a longer context"
-        )
-
-
-def _find_span(span: str | tuple[int, int] | None, text: str, spans: list[tuple[int, int]]) -> Span | None:
-    """The span in the answer, with the targets that overlap it. Raises ``InputError`` where it is not there."""
-    if span is None:
-        return None
-    if isinstance(span, str):
-        if not span:
-            raise InputError("the span is empty: expected a part of the answer")
-        start = text.find(span)
-        if start < 0:
-            near = difflib.get_close_matches(span, text.split(), n=1, cutoff=0.4)
-            hint = f"; the nearest word in it is {near[0]!r}" if near else ""
-            raise InputError(f"the span {span!r} is not in the answer {text!r}{hint}")
-        end = start + len(span)
-    else:
-        start, end = span
-        if not 0 <= start < end <= len(text):
-            raise InputError(f"the span ({start}, {end}) is not within the answer's {len(text)} characters {text!r}")
-    targets = tuple(i for i, (a, b) in enumerate(spans) if a < end and b > start)
-    if not targets:
-        raise InputError(f"the span ({start}, {end}) covers no token of the answer {text!r}")
-    return Span(text[start:end], start, end, targets)
 
 
 def _arrays(scores: Scores, run: Run) -> tuple[Floats, Floats | None]:
@@ -210,16 +289,19 @@ def _arrays(scores: Scores, run: Run) -> tuple[Floats, Floats | None]:
     return total, matrix
 
 
-def _check_finite(total: Floats, matrix: Floats | None, run: Run, targets: tuple[Target, ...], scores: Scores) -> None:
-    """Raise ``NumericError`` for NaN or infinity in what was measured, but for units that the method itself names."""
-    counts = np.ones(run.ids.shape[1], dtype=bool) if scores.measured is None else scores.measured.cpu().numpy().copy()
+def _check_finite(scores: Scores, total: Floats, matrix: Floats | None, run: Run, targets: tuple[Target, ...]) -> None:
+    """Raise ``NumericError`` for scores that are NaN or infinite, but for tokens that the method does not measure, and
+    units that it says itself came out so (``details["not_finite"]``)."""
+    expected = np.ones(run.ids.shape[1], dtype=bool)
+    if scores.measured is not None:
+        expected = scores.measured.cpu().numpy().astype(bool)
     for unit in scores.details.get("not_finite", ()):
-        counts[run.units[unit]] = False
-    here = counts[: run.prompt_length]
+        expected[run.units[unit]] = False
+    here = expected[: run.prompt_length]
     bad, count = int((~np.isfinite(total[here])).sum()), int(here.sum())
     if matrix is not None:
         for i in run.selected:
-            seen = matrix[i, : run.prompt_length + i][counts[: run.prompt_length + i]]
+            seen = matrix[i, : run.prompt_length + i][expected[: run.prompt_length + i]]
             bad, count = bad + int((~np.isfinite(seen)).sum()), count + seen.size
     lost = sum(not np.isfinite(t.logprob) for t in targets)
     if bad or lost:

@@ -87,6 +87,40 @@ class Span:
     targets: tuple[int, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class NamedSpan:
+    """A part of the answer that is explained by itself, beside the trace's own ``total``.
+
+    ``total`` [prompt tokens] is the attribution of these ``targets`` alone, from a run of the method of its own (the
+    norm of a sum is not the sum of norms); ``unit_scores`` are its scores of the trace's ``units``, in their order.
+    """
+
+    name: str
+    text: str
+    start: int
+    end: int
+    targets: tuple[int, ...]
+    total: Floats
+    unit_scores: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class UnitScore:
+    """A stretch of the prompt with its score: a word, a sentence, a document, a part that the user named.
+
+    ``text`` stands between ``start`` and ``end``, characters of the bare prompt or of ``messages[message]``; ``tokens``
+    are places in ``sources``. ``score`` is NaN where none of them has one.
+    """
+
+    name: str
+    text: str
+    start: int
+    end: int
+    message: int | None
+    tokens: tuple[int, ...]
+    score: float
+
+
 @dataclass(frozen=True)
 class Trust:
     """Does the explanation hold: what removing the top-scored input does, against removing random input.
@@ -173,6 +207,17 @@ class TokenScore:
     role: str
 
 
+@dataclass(frozen=True)
+class Ranked:
+    """An entry of ``Trace.ranking``: ``rank`` 1 has the largest magnitude, equal ones share the smaller rank, and what
+    was not measured has none; ``index`` is its place in ``units``, or in ``sources`` where there are no units."""
+
+    rank: int | None
+    text: str
+    score: float
+    index: int
+
+
 @dataclass(frozen=True, eq=False)
 class Trace:
     """Which tokens of the input made the model give its answer.
@@ -180,10 +225,14 @@ class Trace:
     ``total`` [prompt tokens] is the attribution of the whole answer (or of ``span``) to each prompt token.
     ``scores`` [targets, prompt tokens + targets] is the matrix, one row an answer token, columns the prompt tokens
     then the answer tokens; None unless it was asked for with ``per_token=True``. NaN where a target could not see a
-    source (itself and later tokens), in the rows of targets outside ``span``, and in ``total`` too where a method could
-    not measure (an ablation that came out as NaN). ``details`` is what the method has to say beside scores: a
-    completeness gap, standard errors, what was refined. Scores are in the unit of the
-    objective for ``input_x_gradient``, and per unit of embedding norm for ``saliency``.
+    source (itself and later tokens), and in the rows of targets outside ``span``. Scores are in the unit of the
+    objective for ``input_x_gradient``, and per unit of embedding norm for ``saliency``. NaN in ``total`` is a token
+    that the method did not measure.
+
+    ``units`` are the scores of what ``unit`` names (none for tokens), merged from those of their tokens by
+    ``unit_merge`` (``method`` where the method took whole units away). ``spans`` are further parts of the answer with a
+    ``total`` of their own. ``reduce`` says whether targets were summed or averaged. ``details`` is plain data from
+    method and objective.
     """
 
     model: ModelInfo
@@ -202,6 +251,11 @@ class Trace:
     trust_note: str | None = None
     precision: str = "full"
     merge: str = "sum"
+    unit: str = "token"
+    units: tuple[UnitScore, ...] = ()
+    unit_merge: str = "sum"
+    spans: tuple[NamedSpan, ...] = ()
+    reduce: str = "sum"
     details: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""
@@ -212,6 +266,9 @@ class Trace:
             raise ValueError(f"total: expected shape ({prompt},), one score a prompt token, got {self.total.shape}")
         if self.scores is not None and self.scores.shape != (answer, prompt + answer):
             raise ValueError(f"scores: expected shape {(answer, prompt + answer)}, got {self.scores.shape}")
+        for s in self.spans:
+            if s.total.shape != (prompt,):
+                raise ValueError(f"span {s.name!r}: expected a total of shape ({prompt},), got {s.total.shape}")
 
     @property
     def content(self) -> tuple[int, ...]:
@@ -220,14 +277,31 @@ class Trace:
         return written or tuple(range(len(self.sources)))
 
     def top(self, n: int = 10, *, frame: bool = False) -> list[TokenScore]:
-        """The ``n`` prompt tokens with the largest scores by magnitude, largest first; ties in reading order.
+        """The ``n`` prompt tokens with the largest scores by magnitude, largest first; ties in reading order, tokens
+        that were not measured last.
 
         Tokens of the template and special tokens count only with ``frame=True``.
         """
         indices = range(len(self.sources)) if frame else self.content
-        size = np.nan_to_num(np.abs(self.total), nan=-1.0)  # what was not measured comes last
-        ranked = sorted(indices, key=lambda i: -float(size[i]))[: max(n, 0)]
+        ranked = sorted(indices, key=lambda i: _order(float(self.total[i])))[: max(n, 0)]
         return [TokenScore(self.sources[i].text, float(self.total[i]), i, self.sources[i].role) for i in ranked]
+
+    def ranking(self, top_k: int | None = None) -> list[Ranked]:
+        """The units by magnitude, largest first (the user's tokens where there are no units); at most ``top_k``."""
+        if self.units:
+            entries = [(i, u.text, u.score) for i, u in enumerate(self.units)]
+        else:
+            entries = [(i, self.sources[i].text, float(self.total[i])) for i in self.content]
+        entries.sort(key=lambda e: _order(e[2]))
+        out: list[Ranked] = []
+        for place, (i, text, score) in enumerate(entries):
+            rank: int | None = place + 1
+            if score != score:
+                rank = None
+            elif out and abs(out[-1].score) == abs(score):
+                rank = out[-1].rank
+            out.append(Ranked(rank, text, score, i))
+        return out if top_k is None else out[: max(top_k, 0)]
 
     def to_dict(self) -> dict[str, Any]:
         """The trace as ``pellucid.trace/1``: plain dicts, lists, numbers, None for NaN."""
@@ -301,3 +375,8 @@ class Trace:
             f"Trace({self.method.name}, {self.objective}, {len(self.sources)} prompt tokens -> "
             f"{self.answer.text[:60]!r}; top: {best})"
         )
+
+
+def _order(score: float) -> tuple[bool, float]:
+    """Sorts by magnitude, largest first, what was not measured last."""
+    return (score != score, -abs(score))

@@ -9,7 +9,9 @@ Reading ignores keys that it does not know, so that a later release may add some
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,12 +26,14 @@ from pellucid.trace.result import (
     Floats,
     MethodInfo,
     ModelInfo,
+    NamedSpan,
     Prompt,
     Source,
     Span,
     Target,
     Trace,
     Trust,
+    UnitScore,
 )
 from pellucid.version import __version__
 
@@ -41,6 +45,19 @@ T = TypeVar("T")
 def _number(x: float) -> float | None:
     # The shortest decimal that reads back as the same float32; NaN ("could not see") is null.
     return float(str(np.float32(x))) if np.isfinite(x) else None
+
+
+def plain(value: Any) -> Any:
+    """Details as JSON can hold them: tensors and arrays as lists, tuples as lists, NaN and infinities as None."""
+    if hasattr(value, "tolist"):  # tensors, arrays and numpy's own numbers
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def to_dict(trace: Trace) -> dict[str, Any]:
@@ -66,7 +83,23 @@ def to_dict(trace: Trace) -> dict[str, Any]:
         "total": [_number(x) for x in trace.total],
         "scores": None if trace.scores is None else [[_number(x) for x in row] for row in trace.scores],
         "merge": trace.merge,
-        "details": trace.details,
+        "unit": trace.unit,
+        "units": [{**asdict(u), "tokens": list(u.tokens), "score": plain(u.score)} for u in trace.units],
+        "unit_merge": trace.unit_merge,
+        "spans": [
+            {
+                "name": s.name,
+                "text": s.text,
+                "start": s.start,
+                "end": s.end,
+                "targets": list(s.targets),
+                "total": [_number(x) for x in s.total],
+                "unit_scores": plain(s.unit_scores),
+            }
+            for s in trace.spans
+        ],
+        "reduce": trace.reduce,
+        "details": plain(trace.details),
         "trust": None
         if trace.trust is None
         else {**asdict(trace.trust), "random_drops": list(trace.trust.random_drops)},
@@ -193,10 +226,65 @@ def from_dict(data: object) -> Trace:
         trust_note=data.get("trust_note"),
         precision=str(data.get("precision", "full")),
         merge=str(data.get("merge", "sum")),
-        details=dict(data.get("details") or {}),
+        unit=str(data.get("unit", "token")),
+        units=_units(data.get("units", []), n),
+        unit_merge=str(data.get("unit_merge", "sum")),
+        spans=_spans(data.get("spans", []), n),
+        reduce=str(data.get("reduce", "sum")),
+        details=dict(_object(data.get("details", {}), "details")),
         versions=dict(data.get("versions") or {}),
         created=str(data.get("created", "")),
     )
+
+
+def _object(data: Any, where: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise SchemaError(f"not a whole trace: '{where}' should be an object and is {type(data).__name__}")
+    return data
+
+
+def _score(value: Any, where: str) -> float:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise SchemaError(f"not a whole trace: '{where}' should be a number or null")
+    return math.nan if value is None else float(value)
+
+
+def _places(data: Any, where: str, count: int) -> tuple[int, ...]:
+    places = tuple(_list(data, where))
+    if not all(isinstance(i, int) and 0 <= i < count for i in places):
+        raise SchemaError(f"not a whole trace: '{where}' should hold places of {count} prompt tokens")
+    return places
+
+
+def _units(data: Any, tokens: int) -> tuple[UnitScore, ...]:
+    return tuple(
+        _build(
+            UnitScore,
+            u,
+            f"units[{i}]",
+            tokens=_places(_get(u, "tokens", f"units[{i}]"), f"units[{i}].tokens", tokens),
+            score=_score(_get(u, "score", f"units[{i}]"), f"units[{i}].score"),
+        )
+        for i, u in enumerate(_list(data, "units"))
+    )
+
+
+def _spans(data: Any, tokens: int) -> tuple[NamedSpan, ...]:
+    out = []
+    for i, s in enumerate(_list(data, "spans")):
+        where = f"spans[{i}]"
+        scores = _list(_object(s, where).get("unit_scores", []), f"{where}.unit_scores")
+        out.append(
+            _build(
+                NamedSpan,
+                s,
+                where,
+                targets=tuple(_list(s.get("targets"), f"{where}.targets")),
+                total=_array(s.get("total"), f"{where}.total", (tokens,)),
+                unit_scores=tuple(_score(x, f"{where}.unit_scores") for x in scores),
+            )
+        )
+    return tuple(out)
 
 
 def load(path: Path) -> Trace:

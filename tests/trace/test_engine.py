@@ -30,6 +30,9 @@ def plain_values(model: LoadedModel, x: Tensor, name: str) -> Tensor:
             "logit": lambda z=z, t=token: z[t],
             "logprob": lambda z=z, t=token: torch.nn.functional.log_softmax(z, -1)[t],
             "prob": lambda z=z, t=token: torch.softmax(z, -1)[t],
+            "margin": lambda z=z, t=token: z[t] - torch.cat([z[:t], z[t + 1 :]]).max(),
+            "entropy": lambda z=z: torch.distributions.Categorical(logits=z).entropy(),
+            "cross_entropy": lambda z=z, t=token: torch.nn.functional.cross_entropy(z[None], torch.tensor([t])),
         }[name]()
         out.append(value)
     return torch.stack(out)

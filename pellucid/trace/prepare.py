@@ -1,0 +1,154 @@
+"""Everything before a method runs: encode, answer (or take the answer given), find spans, units and the objective.
+
+    ready = prepare(loaded, "What is the capital of France?", spans={"city": "Paris"})
+
+It is done once, however many methods are asked afterwards (``compare``), so that all of them explain the same answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pellucid.errors import ContextError, InputError
+from pellucid.models.align import align_ids
+from pellucid.models.encode import Encoded, Messages, encode, encode_target
+from pellucid.models.generate import generate
+from pellucid.models.load import LoadedModel
+from pellucid.progress import Progress, silent
+from pellucid.trace import goal as goals
+from pellucid.trace import objective as objectives
+from pellucid.trace import spans as places
+from pellucid.trace import units as stretches
+from pellucid.trace.memory import budget
+from pellucid.trace.objective import Function
+from pellucid.trace.reference import Part
+from pellucid.trace.result import Answer, Span
+from pellucid.trace.units import Kind, Unit
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One prompt, one answer, and what of it is to be explained.
+
+    ``spans`` are the targets' characters in ``answer.text``; ``part`` is the span that the total explains (None: the
+    whole answer), ``named`` are further ones; ``units`` are empty for tokens.
+    """
+
+    encoded: Encoded
+    answer: Answer
+    answer_ids: list[int]
+    spans: list[tuple[int, int]]
+    part: Span | None
+    named: tuple[tuple[str, Span], ...]
+    goal: goals.Goal
+    units: list[Unit]
+    kind: Kind
+    reduce: str
+    allowed: int
+    generate_seconds: float
+
+    @property
+    def selected(self) -> list[int]:
+        """Targets that the total explains."""
+        return list(range(len(self.answer_ids))) if self.part is None else list(self.part.targets)
+
+
+def prepare(
+    loaded: LoadedModel,
+    prompt: str | Messages,
+    target: str | None = None,
+    *,
+    objective: str | Function = "logprob",
+    instead_of: str | None = None,
+    without: Part | None = None,
+    reduce: str = "sum",
+    span: str | tuple[int, int] | None = None,
+    spans: Mapping[str, str | tuple[int, int]] | None = None,
+    unit: Kind = "token",
+    merge: str | None = None,
+    per_token: bool = False,
+    raw: bool = False,
+    parse_special: bool = False,
+    max_new_tokens: int = 64,
+    temperature: float = 0.0,
+    seed: int = 0,
+    precision: str = "full",
+    memory: str | int = "auto",
+    progress: Progress = silent,
+) -> Prepared:
+    """What ``explain`` works on: see there for the options and errors."""
+    objectives.check(objective, instead_of=instead_of, without=without, reduce=reduce)
+    stretches.check(unit, merge)
+    places.check(spans)
+    encoded = encode(loaded, prompt, raw=raw, parse_special=parse_special)
+    _check_context(loaded, len(encoded.ids), 1)
+    found = stretches.units(encoded, unit)
+    allowed = budget(memory, loaded.device)
+
+    began = time.perf_counter()
+    asked: dict[str, Any] = {}
+    if target is None:
+        room = max_new_tokens if loaded.context is None else min(max_new_tokens, loaded.context - len(encoded.ids))
+        ids = generate(loaded, encoded.ids, max_new_tokens=room, temperature=temperature, seed=seed, progress=progress)
+        asked = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+    else:
+        ids = encode_target(loaded, encoded, target)
+        _check_context(loaded, len(encoded.ids), len(ids))
+    seconds = time.perf_counter() - began if target is None else 0.0
+    text, characters = align_ids(loaded.tokenizer, ids)
+    part = None if span is None else places.find(span, text, characters)
+    named = tuple((name, places.find(s, text, characters, name)) for name, s in (spans or {}).items())
+    goal = goals.make(
+        objective,
+        loaded,
+        encoded,
+        ids,
+        text,
+        span=part,
+        instead_of=instead_of,
+        without=without,
+        precision=precision,
+        per_token=per_token,
+    )
+    for name, s in (("", part), *named):
+        _check_contrast(goal, s, name)
+    return Prepared(
+        encoded,
+        Answer(text, target is None, asked),
+        ids,
+        characters,
+        part,
+        named,
+        goal,
+        found,
+        unit,
+        reduce,
+        allowed,
+        seconds,
+    )
+
+
+def _check_contrast(goal: goals.Goal, span: Span | None, name: str) -> None:
+    """A contrast says nothing of a span in which both answers are the same."""
+    if span is None or "pairs" not in goal.details:
+        return
+    differing = {pair["target"] for pair in goal.details["pairs"]} | set(goal.details["plain_logprob"])
+    if not differing & set(span.targets):
+        called = f"span '{name}' {span.text!r}" if name else f"span {span.text!r}"
+        raise InputError(
+            f"the contrast with {goal.details['other']!r} shares no position with the {called}: the two answers are "
+            "the same there"
+        )
+
+
+def _check_context(loaded: LoadedModel, prompt: int, answer: int) -> None:
+    if loaded.context is not None and prompt + answer > loaded.context:
+        what = f"{prompt} tokens" if answer == 1 else f"{prompt} and the answer's {answer} tokens"
+        raise ContextError(
+            f"the prompt's {what} do not fit the {loaded.context} tokens that '{loaded.name}' can read"
+            f"{', with room for an answer' if answer == 1 else ''}: shorten the prompt by at least "
+            f"{prompt + answer - loaded.context} tokens, or use a model with a longer context"
+        )
