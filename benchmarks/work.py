@@ -43,15 +43,62 @@ def sequence(tokenizer: Any) -> tuple[list[int], list[int]]:
     return ids[:PROMPT], ids[PROMPT : PROMPT + ANSWER]
 
 
-def ours(model: Any, how: str, goal: str = "logprob", **options: Any) -> Callable[[], Any]:
+def ours(
+    model: Any, how: str, goal: str = "logprob", parameters: dict[str, Any] | None = None, **options: Any
+) -> Callable[[], Any]:
     """A method of Pellucid over the sequence, with the memory plan that a user gets."""
     prompt, answer = sequence(model.loaded.tokenizer)
 
     def run() -> Any:
         allowed = budget("auto", model.loaded.device)
-        return method(how)(Run(model.loaded, prompt, answer, objective(goal), allowed=allowed, **options))
+        ready = Run(model.loaded, prompt, answer, objective(goal), allowed=allowed, **options)
+        return method(how)(ready, **(parameters or {}))
 
     return run
+
+
+def sentences(model: Any) -> list[list[int]]:
+    """The prompt's tokens by sentence."""
+    tokenizer = model.loaded.tokenizer
+    out: list[list[int]] = [[]]
+    for i, token in enumerate(sequence(tokenizer)[0]):
+        out[-1].append(i)
+        if tokenizer.decode([token]).strip() == ".":
+            out.append([])
+    return [s for s in out if s]
+
+
+def each_token(model: Any) -> list[list[int]]:
+    """All prompt tokens but the first, which has nothing before it to predict what follows from."""
+    return [[i] for i in range(1, PROMPT)]
+
+
+#: Methods with the time asked for, in F: (method, most, its parameters, options of the run).
+METHODS: dict[str, tuple[str, float, dict[str, Any], Callable[[Any], dict[str, Any]]]] = {
+    "ig-20 whole": ("integrated_gradients", 42, {}, lambda m: {}),
+    "ig-20 matrix": ("integrated_gradients", 300, {}, lambda m: {"per_token": True}),
+    "gim whole": ("gim", 2.6, {}, lambda m: {}),
+    "attention": ("attention", 1.0, {}, lambda m: {}),
+    "rollout": ("attention_rollout", 1.1, {}, lambda m: {}),
+    "attention x gradient": ("attention_x_gradient", 2.6, {}, lambda m: {}),
+    "ifr whole": ("ifr", 1.4, {}, lambda m: {}),
+    "ifr matrix": ("ifr", 3.0, {}, lambda m: {"per_token": True}),
+    "leave-one-out": ("leave_one_out", 75, {}, lambda m: {"per_token": True, "units": each_token(m)}),
+    "leave-one-out fast": (
+        "leave_one_out",
+        25,
+        {},
+        lambda m: {"per_token": True, "units": each_token(m), "precision": "fast"},
+    ),
+    "context-cite 64 sentences": ("context_cite", 40, {}, lambda m: {"units": sentences(m)}),
+    "guided leave-one-out": ("guided_leave_one_out", 25, {}, lambda m: {"units": each_token(m)}),
+}
+
+
+def method_task(model: Any, name: str) -> Callable[[], Any]:
+    """One of ``METHODS``."""
+    how, _, parameters, options = METHODS[name]
+    return ours(model, how, parameters=parameters, **options(model))
 
 
 def inseq_task(model: Any, how: str) -> Callable[[], Any]:
@@ -85,6 +132,7 @@ TASKS: dict[str, Callable[[Any], Callable[[], Any]]] = {
     "inseq-saliency": lambda m: inseq_task(m, "saliency"),
     "inseq-input_x_gradient": lambda m: inseq_task(m, "input_x_gradient"),
     "captum-gradient_x_activation": captum_task,
+    **{name: (lambda m, name=name: method_task(m, name)) for name in METHODS},
 }
 
 
@@ -102,7 +150,10 @@ def agreement(model: Any) -> dict[str, float]:
     full = ours(model, "saliency", per_token=True)().matrix
     fast = ours(model, "saliency", per_token=True, precision="fast")().matrix
     ranks = [spearmanr(full[i, : PROMPT + i], fast[i, : PROMPT + i]).statistic for i in range(ANSWER)]
-    return {"relative_error": worst, "rank_correlation": float(min(ranks))}
+    out = {"relative_error": worst, "rank_correlation": float(min(ranks))}
+    falls = [method_task(model, n)().total[1:PROMPT] for n in ("leave-one-out", "leave-one-out fast")]
+    out["leave_one_out_fast"] = float(spearmanr(*falls).statistic)
+    return out
 
 
 def measure(task: Callable[[], Any], unit: Callable[[], Any], device: torch.device, runs: int) -> dict[str, Any]:
