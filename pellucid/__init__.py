@@ -34,11 +34,22 @@ from pellucid.version import __version__ as __version__
 if TYPE_CHECKING:
     from pellucid.model import Model as Model
     from pellucid.model import load as load
+    from pellucid.trace.combine import agreement as agreement
+    from pellucid.trace.combine import combine as combine
+    from pellucid.trace.compare import Comparison as Comparison
     from pellucid.trace.result import Trace as Trace
 
-_LAZY = {"Model": "pellucid.model", "load": "pellucid.model", "Trace": "pellucid.trace.result"}
+_LAZY = {
+    "Comparison": "pellucid.trace.compare",
+    "Model": "pellucid.model",
+    "Trace": "pellucid.trace.result",
+    "agreement": "pellucid.trace.combine",
+    "combine": "pellucid.trace.combine",
+    "load": "pellucid.model",
+}
 
 __all__ = [
+    "Comparison",
     "ContextError",
     "DamagedFileError",
     "Error",
@@ -56,6 +67,8 @@ __all__ = [
     "Trace",
     "UnknownModelError",
     "__version__",
+    "agreement",
+    "combine",
     "load",
 ]
 

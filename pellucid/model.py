@@ -16,6 +16,7 @@ from pellucid.progress import Progress, silent
 
 if TYPE_CHECKING:
     from pellucid.models.load import LoadedModel
+    from pellucid.trace.compare import Comparison
     from pellucid.trace.objective import Function
     from pellucid.trace.reference import Part
     from pellucid.trace.result import Trace
@@ -87,6 +88,24 @@ class Model:
             parameters=parameters,
             progress=progress,
         )
+
+    def compare(
+        self,
+        prompt: Prompt,
+        methods: Sequence[str] = ("saliency", "input_x_gradient"),
+        target: str | None = None,
+        *,
+        parameters: Mapping[str, Mapping[str, Any]] | None = None,
+        top_k: int = 10,
+        **options: Any,
+    ) -> Comparison:
+        """Explain one answer by several methods, and say how far they agree: see ``pellucid.trace.compare.compare``.
+
+        ``parameters`` are by method; further ``options`` are those of ``explain``.
+        """
+        from pellucid.trace.compare import compare
+
+        return compare(self.loaded, prompt, methods, target, parameters=parameters, top_k=top_k, **options)
 
     def __repr__(self) -> str:
         m = self.loaded

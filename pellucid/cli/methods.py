@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     """Print both tables."""
     from pellucid.render.listing import table
     from pellucid.trace.methods import methods
-    from pellucid.trace.objective import OBJECTIVES
+    from pellucid.trace.objective import OBJECTIVES, RECIPES
 
     table(
         "Methods",
@@ -37,5 +37,10 @@ def run(options: argparse.Namespace) -> int:
             for m in methods().values()
         ],
     )
-    table("Objectives", ("name", "formula", "unit"), [(o.name, o.formula, o.unit) for o in OBJECTIVES.values()])
+    table(
+        "Objectives",
+        ("name", "formula", "unit", "needs", "paper"),
+        [(o.name, o.formula, o.unit, "nothing", "none") for o in OBJECTIVES.values()]
+        + [(r.name, r.formula, r.unit, r.needs, r.paper) for r in RECIPES.values()],
+    )
     return 0

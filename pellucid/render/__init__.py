@@ -16,15 +16,18 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pellucid.errors import OutputError
 
 if TYPE_CHECKING:
+    from pellucid.trace.compare import Comparison
     from pellucid.trace.result import Trace
 
+Result = TypeVar("Result")
 
-def _json(trace: Trace) -> bytes:
+
+def _json(trace: Trace | Comparison) -> bytes:
     # A lone surrogate, which UTF-8 cannot hold, becomes \udXXX: JSON's own way to write it.
     return (trace.to_json() + "\n").encode("utf-8", "backslashreplace")
 
@@ -45,16 +48,38 @@ def _png(trace: Trace) -> bytes:
     return buffer.getvalue()
 
 
+def _comparison_html(comparison: Comparison) -> bytes:
+    from pellucid.render.comparehtml import page
+
+    return page(comparison).encode("utf-8", "xmlcharrefreplace")
+
+
+def _comparison_png(comparison: Comparison) -> bytes:
+    from io import BytesIO
+
+    from pellucid.render.comparepng import save_png
+
+    buffer = BytesIO()
+    save_png(comparison, buffer)
+    return buffer.getvalue()
+
+
 #: Ending to the function that makes the file's bytes. Imports wait until a file of that kind is asked for.
 WRITERS: dict[str, Callable[[Trace], bytes]] = {".json": _json, ".html": _html, ".png": _png}
+#: The same for several traces side by side.
+COMPARISON_WRITERS: dict[str, Callable[[Comparison], bytes]] = {
+    ".json": _json,
+    ".html": _comparison_html,
+    ".png": _comparison_png,
+}
 
 
-def writer(path: Path) -> Callable[[Trace], bytes]:
+def writer(path: Path, writers: dict[str, Callable[[Result], bytes]]) -> Callable[[Result], bytes]:
     """What writes a file of this ending. Raises ``OutputError`` that names the endings there are."""
-    found = WRITERS.get(path.suffix.lower())
+    found = writers.get(path.suffix.lower())
     if found is None:
         given = f"'{path.suffix}'" if path.suffix else "no ending"
-        raise OutputError(f"cannot write {path}: expected a file that ends in {', '.join(WRITERS)}, got {given}")
+        raise OutputError(f"cannot write {path}: expected a file that ends in {', '.join(writers)}, got {given}")
     return found
 
 
@@ -74,15 +99,24 @@ def check_writable(path: Path) -> None:
 
 
 def save(trace: Trace, path: Path) -> Path:
-    """Write ``trace`` to ``path`` in the format that its ending names, and return the path.
+    """Write ``trace`` to ``path`` in the format that its ending names, and return the path. Whole or not at all."""
+    return _write(trace, path, writer(path, WRITERS))
+
+
+def save_comparison(comparison: Comparison, path: Path) -> Path:
+    """Write several traces side by side to ``path``, as ``save`` writes one."""
+    return _write(comparison, path, writer(path, COMPARISON_WRITERS))
+
+
+def _write(result: Result, path: Path, make: Callable[[Result], bytes]) -> Path:
+    """Write what ``make`` makes of ``result`` to ``path``, and return the path.
 
     Whole or not at all: the bytes go to a temporary file beside it, which then takes its place in one step.
     Whatever goes wrong on the way, Ctrl-C included, the file that was there stays as it was and nothing else
     is left.
     """
-    make = writer(path)
     check_writable(path)
-    data = make(trace)
+    data = make(result)
     target = Path(os.path.realpath(path))  # through a link, so that the link stays one
     scratch = target.with_name(f".pellucid-{secrets.token_hex(8)}.tmp")  # short: the name may be of full length
     try:

@@ -45,12 +45,21 @@ def asset(name: str) -> str:
 
 def page(trace: Trace) -> str:
     """One self-contained HTML document: no network, no other file, light and dark, English and Chinese."""
-    script, style = asset("view.js"), asset("view.css")
+    body = (
+        f'<pellucid-trace page><script type="application/json">{embedded(trace)}</script></pellucid-trace>\n'
+        f"<noscript>{static(trace)}</noscript>"
+    )
+    return document(title(trace), body)
+
+
+def document(name: str, body: str, css: str = "") -> str:
+    """A document with the component's script and style around ``body``; ``name`` is text, ``css`` further style."""
+    script, style, own = asset("view.js"), asset("view.css"), _PAGE_CSS + css
     policy = "; ".join(
         (
             "default-src 'none'",
             f"script-src {_hash(script)}",
-            f"style-src {_hash(_PAGE_CSS)} {_hash(style)}",
+            f"style-src {_hash(own)} {_hash(style)}",
             "base-uri 'none'",
             "form-action 'none'",
         )
@@ -60,16 +69,15 @@ def page(trace: Trace) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_text(policy)}">
+<meta http-equiv="Content-Security-Policy" content="{escaped(policy)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
-<title>{_text(_title(trace))}</title>
-<style>{_PAGE_CSS}</style>
+<title>{escaped(name)}</title>
+<style>{own}</style>
 <script type="text/plain" id="pellucid-css">{style}</script>
 </head>
 <body>
-<pellucid-trace page><script type="application/json">{_json(trace)}</script></pellucid-trace>
-<noscript>{_static(trace)}</noscript>
+{body}
 <script>{script}</script>
 </body>
 </html>
@@ -83,17 +91,17 @@ def notebook(trace: Trace) -> str:
     document. The frame sets the height of the box around it; where it may not, the box scrolls. Under the frame lies a
     sentence that is seen only where the frame is taken away: in a notebook that is not trusted, and on web hosts.
     """
-    best = ", ".join(f"{_text(t.text)} {t.score:.3g}" for t in trace.top(5))
+    best = ", ".join(f"{escaped(t.text)} {t.score:.3g}" for t in trace.top(5))
     return (
         '<div style="position:relative;width:100%;height:640px;overflow:auto">'
-        f"<p>Answer: {_text(trace.answer.text)}<br>Strongest tokens of the prompt: {best}<br>"
+        f"<p>Answer: {escaped(trace.answer.text)}<br>Strongest tokens of the prompt: {best}<br>"
         "Trust this notebook to see the trace itself.</p>"
-        f'<iframe data-pellucid title="{_text(_title(trace))}" srcdoc="{_attribute(page(trace))}" '
+        f'<iframe data-pellucid title="{escaped(title(trace))}" srcdoc="{attribute(page(trace))}" '
         'style="position:absolute;left:0;top:0;width:100%;height:100%;border:0;background:Canvas"></iframe></div>'
     )
 
 
-def _title(trace: Trace) -> str:
+def title(trace: Trace) -> str:
     answer = " ".join(trace.answer.text.split())
     return f"Pellucid: {answer[:60]}{'…' if len(answer) > 60 else ''}"
 
@@ -102,18 +110,18 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _json(trace: Trace) -> str:
+def embedded(trace: Trace) -> str:
     """The trace as JSON that no HTML parser can take for anything else: ``<`` is written ``\\u003c``, and so on."""
     text = json.dumps(trace.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return _JSON_UNSAFE.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
 
 
-def _text(text: str) -> str:
+def escaped(text: str) -> str:
     """Text for HTML, in an element or between double quotes."""
     return _html_escape(_NO_CHARACTER.sub("\ufffd", text))
 
 
-def _attribute(markup: str) -> str:
+def attribute(markup: str) -> str:
     """A whole document between double quotes: only these two characters could end or change it there."""
     return markup.replace("&", "&amp;").replace('"', "&quot;")
 
@@ -137,7 +145,7 @@ def _characters(places: Sequence[tuple[int | None, int | None, int | None]]) -> 
     return runs
 
 
-def _static(trace: Trace) -> str:
+def static(trace: Trace) -> str:
     """The trace for readers without scripts: answer, trust and the scores as tables."""
     total = [float(x) for x in trace.total]
     sources = (
@@ -151,9 +159,9 @@ def _static(trace: Trace) -> str:
     frame = any(s.role in FRAME_ROLES for s in trace.sources)
     return (
         "<h1>What made the model say this</h1><p>Scripts are off: this is the same as tables.</p>"
-        f'<p class="text"><b>Answer:</b> {_text(trace.answer.text)}</p>'
-        f"<p>{_text(_trust(trace))}</p>"
-        f"<p>{_text(trace.model.name)}, {_text(trace.method.name)}, {_text(trace.objective)}"
+        f'<p class="text"><b>Answer:</b> {escaped(trace.answer.text)}</p>'
+        f"<p>{escaped(_trust(trace))}</p>"
+        f"<p>{escaped(trace.model.name)}, {escaped(trace.method.name)}, {escaped(trace.objective)}"
         f"{', with the tokens of the chat template' if frame else ''}</p>"
         + _table("Prompt", ("#", "token", "role", "score"), sources)
         + _table("Answer", ("#", "token", "probability", "rank", "entropy (nats)"), targets)
@@ -186,6 +194,6 @@ def _trust(trace: Trace) -> str:
 
 
 def _table(caption: str, names: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    head = "".join(f'<th scope="col">{_text(n)}</th>' for n in names)
-    body = "".join("<tr>" + "".join(f"<td>{_text(str(c))}</td>" for c in row) + "</tr>" for row in rows)
+    head = "".join(f'<th scope="col">{escaped(n)}</th>' for n in names)
+    body = "".join("<tr>" + "".join(f"<td>{escaped(str(c))}</td>" for c in row) + "</tr>" for row in rows)
     return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

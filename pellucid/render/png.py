@@ -11,6 +11,7 @@ letters that no font has as □ with a note and one ``UserWarning`` (see ``fonts
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -40,10 +41,12 @@ ANSWER_LINES = 24
 ANSWER_LIMIT = 2400
 
 
-def _fonts(trace: Trace, lang: str) -> Fonts:
-    texts = [visible(s.text) for s in trace.sources] + [visible(t.text) for t in trace.targets]
+def fonts(traces: Sequence[Trace], lang: str) -> Fonts:
+    """Fonts for everything that is drawn of these traces."""
+    texts = [visible(s.text) for trace in traces for s in trace.sources]
+    texts += [visible(t.text) for trace in traces for t in trace.targets]
     texts += [entry[lang] for entry in TEXTS.values() if lang in entry]
-    texts += [title(trace, lang), trust_line(trace, lang), provenance(trace, lang)]
+    texts += [line for t in traces for line in (title(t, lang), trust_line(t, lang), provenance(t, lang))]
     return fonts_for(texts)
 
 
@@ -80,13 +83,14 @@ def _blocks(trace: Trace, lang: str, setter: Typesetter) -> list[Block]:
     small = [
         *notes(trace, sections, lang, can_unfold=False),
         provenance(trace, lang),
-        *_missing(setter.fonts),
+        *missing(setter.fonts),
     ]
     blocks.append(lines(setter, small, width, size=9, color=DIM))
     return blocks
 
 
-def _missing(fonts: Fonts) -> list[str]:
+def missing(fonts: Fonts) -> list[str]:
+    """What to say of characters that no font has."""
     out = [say("no_cjk", "en")] if fonts.missing_cjk else []
     if fonts.missing:
         out.append(say("no_script", "en", example=", ".join(f"U+{ord(c[0]):04X}" for c in sorted(fonts.missing)[:3])))
@@ -100,10 +104,15 @@ def figure(trace: Trace, *, lang: str | None = None) -> Figure:
     installed font has some of the letters.
     """
     lang = chosen(lang)
-    setter = Typesetter(_fonts(trace, lang), DPI)
+    setter = Typesetter(fonts([trace], lang), DPI)
     blocks = _blocks(trace, lang, setter)
-    for sentence in _missing(setter.fonts):
+    for sentence in missing(setter.fonts):
         warnings.warn(sentence, UserWarning, stacklevel=2)
+    return lay_out(blocks, setter)
+
+
+def lay_out(blocks: list[Block], setter: Typesetter) -> Figure:
+    """The blocks one under the other, on a white page of their height."""
     height = sum(b.height for b in blocks) + 2 * MARGIN
     fig = Figure(figsize=(WIDTH / 72, height / 72), dpi=DPI, facecolor="white", frameon=True)
     fig.set_layout_engine("none")  # rcParams may ask for one
@@ -118,7 +127,11 @@ def figure(trace: Trace, *, lang: str | None = None) -> Figure:
 
 def save_png(trace: Trace, target: Path | str | IO[bytes], *, lang: str | None = None) -> None:
     """Write the picture to a path or an open binary file. (``Trace.save`` writes whole or not at all.)"""
-    fig = figure(trace, lang=lang)
+    write(figure(trace, lang=lang), target)
+
+
+def write(fig: Figure, target: Path | str | IO[bytes]) -> None:
+    """A figure of ``lay_out`` as PNG."""
     canvas = fig.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     # print_png, not savefig: savefig would obey the user's rcParams ("tight" cuts the margins off).

@@ -11,7 +11,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from pellucid.render.colors import Scale
+from pellucid.render.colors import Scale, scale_of
 from pellucid.render.shading import Shading
 from pellucid.render.units import Unit, around
 from pellucid.render.visible import label, one_line
@@ -50,6 +50,27 @@ def top_table(
         if where:
             row.append(_where(unit, units, style))
         table.add_row(*row)
+    return table
+
+
+def units_table(trace: Trace, style: Shading, lang: str, most: int) -> Table:
+    """The trace's own units (sentences, documents, ...) by magnitude: rank, score, bar, text, name."""
+    scores = [Unit(u.text, u.score, "user", u.message, u.tokens) for u in trace.units]
+    steps = scale_of(scores, signed=trace.method.signed)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style=style.of("dim"), show_edge=False, pad_edge=False)
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column(say("score", lang), justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True, width=BAR)
+    table.add_column(say("unit_name", lang), no_wrap=True, overflow="ellipsis")
+    for entry in trace.ranking(most):
+        level = steps.level(entry.score)
+        bar = style.bar(abs(level), level >= 0, BAR)
+        table.add_row(
+            "–" if entry.rank is None else str(entry.rank),
+            score_text(entry.score, steps.signed),
+            Text(bar.text, style=bar.style),
+            Text(one_line(" ".join(entry.text.split()))),
+        )
     return table
 
 

@@ -25,7 +25,7 @@ from pellucid.render import fold
 from pellucid.render.colors import Scale, scale
 from pellucid.render.pieces import answer_pieces, notes, prompt_pieces
 from pellucid.render.shading import Colors, Marks, Shading
-from pellucid.render.table import top_table
+from pellucid.render.table import top_table, units_table
 from pellucid.render.units import ranked, source_units, target_units
 from pellucid.render.words import chosen, provenance, say, title, trust_line
 from pellucid.render.wrap import Piece, wrap
@@ -66,7 +66,8 @@ def dark_background(env: Mapping[str, str] | None = None) -> bool:
     return not (last.isdigit() and (int(last) == 7 or 9 <= int(last) <= 15))
 
 
-def _colorful(console: Console) -> bool:
+def colorful(console: Console) -> bool:
+    """Can this console show a scale of colours?"""
     # 16 colours cannot hold a scale: marks say more.
     return not console.no_color and console.color_system in ("truecolor", "256")
 
@@ -85,10 +86,10 @@ class View:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self.width is not None:
             options = options.update(width=min(self.width, options.max_width))
-        style: Shading = Colors(self.dark) if _colorful(console) else Marks(ascii_only=options.ascii_only)
+        style: Shading = Colors(self.dark) if colorful(console) else Marks(ascii_only=options.ascii_only)
         segments = [s for part in self._parts(style, options.max_width) for s in console.render(part, options)]
         if options.ascii_only:
-            segments = list(_encodable(segments, options.encoding))
+            segments = list(encodable(segments, options.encoding))
         yield Segments(segments)
 
     def _parts(self, style: Shading, width: int) -> Iterator[Text | Padding]:
@@ -104,16 +105,21 @@ class View:
         yield self._heading("answer" if trace.answer.generated else "given", style)
         yield from self._answer(style, width)
         yield Text()
+        if trace.units:
+            yield self._heading("top_units", style)
+            most = len(trace.units) if self.full else fold.TOP
+            yield Padding(units_table(trace, style, lang, most), (0, 0, 0, 2))
+            yield Text()
         best = [u for u in ranked(units)[: fold.TOP] if u.score != 0]
         if best:
             yield self._heading("top", style)
             yield Padding(top_table(best, units, trace, steps, style, lang, width), (0, 0, 0, 2))
             yield Text()
-        yield _hanging(style.legend(steps, lang), width, style.of("dim"))
+        yield hanging(style.legend(steps, lang), width, style.of("dim"))
         for line in notes(trace, sections, lang, can_unfold=True):
-            yield _hanging([Piece(line)], width, style.of("dim"))
-        yield _hanging([Piece(trust_line(trace, lang), style.of("bold"))], width)
-        yield _hanging([Piece(provenance(trace, lang))], width, style.of("dim"))
+            yield hanging([Piece(line)], width, style.of("dim"))
+        yield hanging([Piece(trust_line(trace, lang), style.of("bold"))], width)
+        yield hanging([Piece(provenance(trace, lang))], width, style.of("dim"))
 
     def _heading(self, key: str, style: Shading) -> Text:
         return Text(say(key, self.lang), style=style.of("bold"))
@@ -145,14 +151,14 @@ def _beside(name: str, lines: list[Text], margin: int, style: str) -> Iterator[T
         yield head + line
 
 
-def _hanging(pieces: list[Piece], width: int, style: str = "") -> Text:
+def hanging(pieces: list[Piece], width: int, style: str = "") -> Text:
     """A sentence in lines of its own."""
     out = Text("\n", no_wrap=True, overflow="crop").join(wrap(pieces, width))
     out.style = style
     return out
 
 
-def _encodable(segments: list[Segment], encoding: str) -> Iterator[Segment]:
+def encodable(segments: list[Segment], encoding: str) -> Iterator[Segment]:
     """For an output that cannot write every character: near signs, and escapes (\\u4f60) for the rest."""
     for text, style, control in segments:
         try:

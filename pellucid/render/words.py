@@ -10,7 +10,7 @@ The language is that of the locale unless asked for. Names from the trace (model
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pellucid.errors import unknown
 from pellucid.render.visible import one_line
@@ -86,6 +86,24 @@ TEXTS: dict[str, dict[str, str]] = {
     "matrix_columns": {"en": "prompt token", "zh": "提示词元"},
     "binned": {"en": "one cell = the strongest of up to {n} scores", "zh": "每格为至多 {n} 个得分中最强者"},
     "unseen": {"en": "hatched: not explained", "zh": "斜线：未解释"},
+    # Comparison
+    "compare_title": {
+        "en": "What made {model} say “{part}”, by {n} methods",
+        "zh": "{model} 为什么说“{part}”：{n} 种方法的比较",
+    },
+    "method": {"en": "method", "zh": "方法"},
+    "unit_name": {"en": "part", "zh": "部分"},
+    "agreement": {"en": "Agreement", "zh": "一致程度"},
+    "spearman": {
+        "en": "Rank correlation (Spearman) of the magnitudes of {n} scores",
+        "zh": "{n} 个得分的大小的秩相关（Spearman）",
+    },
+    "overlap": {"en": "Share of the {k} largest that two have in common", "zh": "得分最高的 {k} 个中两者共有的比例"},
+    "shaded_alone": {
+        "en": "Each method is shaded by its own largest score; scores of two methods are not comparable in size.",
+        "zh": "每种方法按各自的最大得分着色；不同方法的得分大小不可直接比较。",
+    },
+    "top_units": {"en": "What mattered most, by part", "zh": "影响最大的部分"},
     # Trust
     "trust": {
         "en": "Trust: without the top {n} of {all} tokens ({share} %) {change}; without {n} random ones"
@@ -126,6 +144,12 @@ TEXTS: dict[str, dict[str, str]] = {
     "logprob": {"en": "log-probability", "zh": "对数概率"},
     "logit": {"en": "logit", "zh": "logit"},
     "prob": {"en": "probability", "zh": "概率"},
+    "margin": {"en": "margin", "zh": "logit 差距"},
+    "entropy": {"en": "entropy", "zh": "熵"},
+    "cross_entropy": {"en": "cross-entropy", "zh": "交叉熵"},
+    "contrast": {"en": "contrast", "zh": "对比"},
+    "kl": {"en": "KL divergence", "zh": "KL 散度"},
+    "pcxmi": {"en": "pointwise conditional mutual information", "zh": "逐点条件互信息"},
     "provenance": {
         "en": "{model} · {method} of the {objective}{fast} ·"
         " {seconds}\u00a0s, {forward} forward and {backward} backward, {memory}",
@@ -245,9 +269,24 @@ def provenance(trace: Trace, lang: str) -> str:
 
 def title(trace: Trace, lang: str) -> str:
     """What the picture shows: the model, and the start of what it said."""
+    return say("title", lang, model=one_line(trace.model.name), part=_part(trace))
+
+
+def _part(trace: Trace) -> str:
     part = one_line((trace.span.text if trace.span else trace.answer.text).strip())
-    part = part if len(part) <= 48 else part[:47].rstrip() + "…"
-    return say("title", lang, model=one_line(trace.model.name), part=part)
+    return part if len(part) <= 48 else part[:47].rstrip() + "…"
+
+
+def compare_title(traces: Sequence[Trace], lang: str) -> str:
+    """What a comparison shows: the model, the start of what it said, how many methods."""
+    first = traces[0]
+    part = _part(first)
+    return say("compare_title", lang, model=one_line(first.model.name), part=part, n=len(traces))
+
+
+def share_text(x: float) -> str:
+    """A correlation or a share in two decimals; a dash where there is none."""
+    return "–" if x != x else f"{x:.2f}".replace("-", "−")
 
 
 def frame_share(trace: Trace) -> int:

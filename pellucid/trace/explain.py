@@ -19,15 +19,13 @@ from pellucid.errors import NumericError
 from pellucid.models.encode import Encoded, Messages
 from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
-from pellucid.trace import objective as objectives
-from pellucid.trace import spans as places
 from pellucid.trace import units as stretches
 from pellucid.trace.engine import Run, Scores
 from pellucid.trace.faithful import trust as measure_trust
 from pellucid.trace.memory import PeakMemory
 from pellucid.trace.methods import Method
-from pellucid.trace.methods import method as get_method
 from pellucid.trace.objective import Function, scaled
+from pellucid.trace.options import check
 from pellucid.trace.prepare import Prepared, prepare
 from pellucid.trace.reference import Part
 from pellucid.trace.result import (
@@ -146,28 +144,6 @@ def explain(
         parameters=parameters,
         progress=progress,
     )
-
-
-def check(
-    method: str,
-    parameters: Mapping[str, Any] | None = None,
-    *,
-    objective: str | Function = "logprob",
-    instead_of: str | None = None,
-    without: Part | None = None,
-    reduce: str = "sum",
-    spans: Mapping[str, str | tuple[int, int]] | None = None,
-    unit: Kind = "token",
-    merge: str | None = None,
-) -> Method:
-    """The method of that name; raises ``OptionError`` for options that are wrong whatever the model."""
-    chosen = get_method(method)
-    for name in parameters or {}:
-        chosen.check(name)
-    objectives.check(objective, instead_of=instead_of, without=without, reduce=reduce)
-    stretches.check(unit, merge)
-    places.check(spans)
-    return chosen
 
 
 def explain_prepared(

@@ -93,17 +93,25 @@ RECIPES: dict[str, Recipe] = {
     r.name: r
     for r in (
         Recipe(
-            "contrast", "log p(t) - log p(other) = z_t - z_other", "nats", "instead_of", "Yin, Neubig 2022, 2202.10419"
+            "contrast",
+            "log p(t) - log p(other) = z_t - z_other",
+            "nats",
+            "instead_of",
+            "Yin, Neubig 2022, arXiv:2202.10419",
         ),
         Recipe(
-            "kl", "KL(p(. | prompt) || p(. | without the part))", "nats", "without", "Sarti et al. 2024, 2310.01188"
+            "kl",
+            "KL(p(. | prompt) || p(. | without the part))",
+            "nats",
+            "without",
+            "Sarti et al. 2024, arXiv:2310.01188",
         ),
         Recipe(
             "pcxmi",
             "log p(t | prompt) - log p(t | without the part)",
             "nats",
             "without",
-            "Fernandes et al. 2021, 2105.03482",
+            "Fernandes et al. 2021, arXiv:2105.03482",
         ),
     )
 }

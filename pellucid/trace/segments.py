@@ -5,8 +5,7 @@
 Every function gives (start, end) ranges in order, without blanks at their ends; together they cover all visible
 characters, but for the lines of dashes between documents. Sentences end at . ! ? before a blank and at 。！？；
 anywhere, with the quotes and brackets that close after them; not after abbreviations, initials, the number of a list's
-item, within decimals, or where a small letter goes on. Python's own ``re`` does it: the known libraries either are no
-longer kept, or do not say where in the text a sentence stands.
+item, within decimals, or where a small letter goes on.
 """
 
 from __future__ import annotations
@@ -25,7 +24,8 @@ _RUN = rf"(?:(?![{_CJK}])[\w\u0300-\u036f])+"
 # A CJK character; a number with its marks; a run of letters with inner apostrophes and hyphens; or a mark alone.
 _WORD = re.compile(rf"[{_CJK}]|\d+(?:[.,:]\d+)*%?|{_RUN}(?:['\u2019-]{_RUN})*|[^\w\s]")
 _CLOSING = r"[\"'”’)\]}»」』）】》〉〕]*"
-_END = re.compile(rf"[.!?]+{_CLOSING}(?=\s|\Z|[{_CJK}])|[。！？；!?…]*[。！？；]+[。！？；!?…]*{_CLOSING}")
+# A run of marks is entered at its first one alone, so that a page of "!!!!" takes no longer than a page of text.
+_END = re.compile(rf"(?<![.!?])[.!?]+{_CLOSING}(?=\s|\Z|[{_CJK}])|[。！？；][。！？；!?….]*{_CLOSING}")
 # A blank line, or a line break before an item of a list.
 _BREAK = re.compile(r"\n[^\S\n]*\n\s*|\n(?=[^\S\n]*(?:[-*•·]|\d+[.)、])\s)")
 _BEFORE = re.compile(r"(?:^|[\s(\[\"'“‘])((?:[^\W\d_]\.)*[^\W\d_]+|\d+)\Z", re.MULTILINE)

@@ -64,6 +64,13 @@ def test_sentences(expected: list[str]) -> None:
     assert cut(joined, segments.sentences(joined)) == expected
 
 
+def test_pages_of_marks_take_no_longer_than_text() -> None:
+    for text in ("!" * 200_000, "!?" * 100_000 + ")" * 100_000 + "x", "。" * 200_000, "." * 200_000 + "x"):
+        assert segments.sentences(text) == [(0, len(text))]
+    for text in ("\n" * 200_000, " \n" * 100_000):
+        assert segments.sentences(text) == segments.paragraphs(text) == segments.documents(text) == []
+
+
 def test_paragraphs_and_documents() -> None:
     text = "One\nstill one\n\n  \nTwo\r\n\r\n三"
     assert cut(text, segments.paragraphs(text)) == ["One\nstill one", "Two", "三"]
