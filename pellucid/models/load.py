@@ -28,6 +28,7 @@ from pellucid.models import cache
 from pellucid.models.catalog import CATALOG, Embedded
 from pellucid.models.convert import check_gguf, convert
 from pellucid.models.fetch import fetch, offline
+from pellucid.models.kinds import auto_class, kind_of, kind_of_config
 from pellucid.models.quiet import quiet_bars
 from pellucid.progress import Progress, silent
 
@@ -44,7 +45,8 @@ class LoadedModel:
     """A model ready to be asked: what every room's functions take as their first argument.
 
     ``network`` is in evaluation mode and its weights carry no gradients. ``context`` is the longest input in tokens
-    that the model was made for, None where its configuration does not say.
+    that the model was made for, None where its configuration does not say. ``kind`` is what it answers with
+    (``pellucid.models.kinds``).
     """
 
     network: PreTrainedModel
@@ -53,6 +55,7 @@ class LoadedModel:
     source: str
     revision: str | None
     context: int | None
+    kind: str = "causal"
 
     @property
     def device(self) -> torch.device:
@@ -75,7 +78,7 @@ class LoadedModel:
         network.eval()
         network.requires_grad_(False)
         context = getattr(network.config.get_text_config(), "max_position_embeddings", None)
-        return cls(network, tokenizer, name, "memory", None, context)
+        return cls(network, tokenizer, name, "memory", None, context, kind_of(network))
 
 
 def load_model(
@@ -90,7 +93,7 @@ def load_model(
     accept_license: bool = False,
     progress: Progress = silent,
 ) -> LoadedModel:
-    """Load a causal language model and its tokenizer.
+    """Load a model with its head (``pellucid.models.kinds``) and its tokenizer.
 
     - ``name``: embedded (``pellucid models`` lists them), a folder, a ``.gguf`` file, or a Hub id (the Hub's own
       settings hold: ``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, its cache).
@@ -140,7 +143,7 @@ def load_model(
     network.requires_grad_(False)
     commit = getattr(network.config, "_commit_hash", None) if hub else None
     context = getattr(network.config.get_text_config(), "max_position_embeddings", None)
-    return LoadedModel(network, tokenizer, name, source, commit or revision, context)
+    return LoadedModel(network, tokenizer, name, source, commit or revision, context, kind_of(network))
 
 
 def resolve_device(device: str) -> str:
@@ -251,20 +254,21 @@ def _read(
     target: str, name: str, hub: bool, options: dict[str, Any], weights: dict[str, Any], progress: Progress
 ) -> tuple[Any, Any]:
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     stage = f"loading {name}"
     progress(stage, 0, 2)
     try:
+        auto = auto_class(kind_of_config(AutoConfig.from_pretrained(target, **options)))
         if hub:  # the Hub's own bars show the download
             tokenizer = AutoTokenizer.from_pretrained(target, **options)
             progress(stage, 1, 2)
-            network = AutoModelForCausalLM.from_pretrained(target, **weights)
+            network = auto.from_pretrained(target, **weights)
         else:
             with quiet_bars():
                 tokenizer = AutoTokenizer.from_pretrained(target, **options)
                 progress(stage, 1, 2)
-                network = AutoModelForCausalLM.from_pretrained(target, **weights)
+                network = auto.from_pretrained(target, **weights)
     except ImportError as e:
         raise MissingExtraError(f"'{name}' needs a package that is not installed: {_sentence(e)}") from None
     except SafetensorError as e:

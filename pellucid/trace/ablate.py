@@ -42,11 +42,17 @@ class _Original:
 
     def __init__(self, run: Run) -> None:
         network: Any = run.loaded.network
+        self.cache: list[tuple[Tensor, Tensor]] | None = None
+        if not run.shares_prefix:
+            self.logits = run.logits_after([run.ids[0, : run.prompt_length].tolist()])[0]
+            run.logits = self.logits
+            return
         positions = torch.arange(run.prompt_length - 1, run.ids.shape[1] - 1, device=run.ids.device)
         run.progress("forward", 0, 1)
         with torch.no_grad(), precision(network, run.precision) as run.precision:
             out = network(input_ids=run.ids, use_cache=True, logits_to_keep=positions)
-            run.logits = self.logits = _wide(out.logits[0])  # [targets, vocabulary]
+            self.logits = _wide(out.logits[0])
+            run.logits = self.logits  # [targets, vocabulary]
         run.forwards += 1
         run.progress("forward", 1, 1)
         layers: list[Any] = list(getattr(out.past_key_values, "layers", None) or [])
@@ -191,6 +197,9 @@ def _values(
 ) -> Tensor:
     """The objective of the selected targets [prompts, selected], for prompts that agree with the original up to
     ``start``."""
+    if not run.shares_prefix:
+        found = run.logits_after(prompts)
+        return torch.stack([_measured(run, logits, measure) for logits in found]).double().cpu()
     network: Any = run.loaded.network
     device = run.ids.device
     lengths = [len(p) - start for p in prompts]

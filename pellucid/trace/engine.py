@@ -71,7 +71,13 @@ class Run:
 
     After a method has run, ``logits`` [targets, vocabulary] are there for statistics, ``forwards`` and ``backwards``
     count the sequences that passed, and ``plan`` and ``precision`` say how.
+
+    This class is a causal model's. Other kinds (``trace/runs.py``) put their own reading in place of ``_embed``,
+    ``_logits`` and ``logits_after``.
     """
+
+    #: Do what-if runs continue on the keys and values of an unchanged prefix? Others ask ``logits_after``.
+    shares_prefix = True
 
     def __init__(
         self,
@@ -125,6 +131,11 @@ class Run:
         network: Any = self.loaded.network
         embedded: Tensor = network.get_input_embeddings()(self.ids)[0].detach()
         return embedded
+
+    def logits_after(self, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
+        """For each prompt in place of the real one, the targets' logits [targets, vocabulary]: for kinds of model whose
+        what-if runs share no prefix."""
+        raise NotImplementedError("a causal model's what-if runs continue on a shared prefix (trace/ablate.py)")
 
     def values(self, x: Tensor | None = None) -> Tensor:
         """The objective of each selected target [selected] at the embeddings ``x`` [tokens, width], or at the real

@@ -42,6 +42,7 @@ from pellucid.trace.result import (
     Trust,
     UnitScore,
 )
+from pellucid.trace.runs import run_class
 from pellucid.trace.schema import plain
 from pellucid.trace.statistics import describe
 from pellucid.trace.units import Kind
@@ -160,6 +161,7 @@ def explain_prepared(
     progress: Progress = silent,
 ) -> Trace:
     """Explain what ``prepare`` made ready with one method. Options as in ``explain``."""
+    method.check_kind(loaded.kind, loaded.name)
     encoded, answer_ids, selected = ready.encoded, ready.answer_ids, ready.selected
     # A what-if method takes whole units away; any other's token scores are merged into them.
     whole_units = bool(ready.units) and method.needs == "forward"
@@ -169,7 +171,7 @@ def explain_prepared(
 
     def scores_of(targets: list[int], *, matrix: bool) -> tuple[Run, Scores]:
         objective = ready.goal.objective
-        run = Run(
+        run = run_class(loaded)(
             loaded,
             encoded.ids,
             answer_ids,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import OptionError, unknown
+from pellucid.models.kinds import KINDS
 
 if TYPE_CHECKING:
     from pellucid.trace.engine import Run, Scores
@@ -48,7 +49,11 @@ MODULES = (
 
 @dataclass(frozen=True)
 class Method:
-    """A method and what a user should know of it; ``needs`` is what the model must allow (``gradient``)."""
+    """A method and what a user should know of it.
+
+    ``needs`` is what the model must allow (``gradient``, ``attention``, ``forward``); ``kinds`` are the kinds of model
+    (``pellucid.models.kinds``) that the method knows.
+    """
 
     name: str
     description: str
@@ -60,6 +65,16 @@ class Method:
     function: Callable[..., Scores]
     parameters: dict[str, Any] = field(default_factory=dict)
     merge: str = "sum"
+    kinds: tuple[str, ...] = KINDS
+
+    def check_kind(self, kind: str, name: str) -> None:
+        """Raise ``OptionError`` where this kind of model is not one that the method knows."""
+        if kind not in self.kinds:
+            able = ", ".join(m.name for m in methods().values() if kind in m.kinds)
+            raise OptionError(
+                f"method '{self.name}' does not know models of the kind '{kind}', and '{name}' is one: expected one of "
+                f"{able}"
+            )
 
     def check(self, parameter: str) -> None:
         """Raise ``OptionError`` for a parameter that the method does not have."""

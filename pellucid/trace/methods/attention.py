@@ -92,6 +92,7 @@ METHOD = Method(
     cost="1 forward",
     signed=False,
     needs="attention",
+    kinds=("causal",),
     function=attention,
     parameters={"layers": "all", "heads": "all"},
 )

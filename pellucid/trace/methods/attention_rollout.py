@@ -53,6 +53,7 @@ METHOD = Method(
     cost="1 forward",
     signed=False,
     needs="attention",
+    kinds=("causal",),
     function=attention_rollout,
     parameters={"residual": 0.5},
 )

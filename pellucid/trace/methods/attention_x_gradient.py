@@ -80,6 +80,7 @@ METHOD = Method(
     cost="1 forward, 1 backward (1 backward a target token more for the matrix)",
     signed=False,
     needs="gradient",
+    kinds=("causal",),
     function=attention_x_gradient,
     parameters={"positive": True, "rows": "all"},
 )

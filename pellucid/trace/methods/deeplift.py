@@ -190,6 +190,7 @@ METHOD = Method(
     cost="2 forward, 2 backward (2 backward a target token for the matrix); the whole graph is kept",
     signed=True,
     needs="gradient",
+    kinds=("causal",),
     function=deeplift,
     parameters={"baseline": "mean", "walk": "all"},
 )

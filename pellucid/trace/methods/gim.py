@@ -120,6 +120,7 @@ METHOD = Method(
     cost="1 forward, 1 backward (1 backward a target token for the matrix)",
     signed=True,
     needs="gradient",
+    kinds=("causal",),
     function=gim,
     parameters={
         "freeze_norms": True,

@@ -65,6 +65,7 @@ METHOD = Method(
     cost="the guide's, and 1 forward a measured unit",
     signed=True,
     needs="attention",
+    kinds=("causal",),
     function=guided_leave_one_out,
     parameters={"guide": "ifr", "budget": 24, "replace": "remove"},
 )

@@ -234,6 +234,7 @@ METHOD = Method(
     cost="1 forward (the matrix weighs each target apart)",
     signed=False,
     needs="attention",
+    kinds=("causal",),
     function=ifr,
     parameters={"route": "residual", "hops": 0, "together": True},
 )

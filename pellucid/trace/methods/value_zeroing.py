@@ -85,6 +85,7 @@ METHOD = Method(
     cost="about as many forwards as tokens",
     signed=False,
     needs="attention",
+    kinds=("causal",),
     function=value_zeroing,
     parameters={"aggregate": "rollout"},
 )
