@@ -17,6 +17,7 @@ from pellucid.progress import Progress, silent
 if TYPE_CHECKING:
     from pellucid.models.load import LoadedModel
     from pellucid.trace.compare import Comparison
+    from pellucid.trace.judge import Report
     from pellucid.trace.objective import Function
     from pellucid.trace.reference import Part
     from pellucid.trace.result import Trace
@@ -106,6 +107,13 @@ class Model:
         from pellucid.trace.compare import compare
 
         return compare(self.loaded, prompt, methods, target, parameters=parameters, top_k=top_k, **options)
+
+    def faithfulness(self, trace: Trace, **options: Any) -> Report:
+        """Does a trace of this model hold? By every measure, beside random orders: see
+        ``pellucid.trace.judge.faithfulness`` for the options."""
+        from pellucid.trace.judge import faithfulness
+
+        return faithfulness(self.loaded, trace, **options)
 
     def __repr__(self) -> str:
         m = self.loaded

@@ -21,9 +21,10 @@ ALLOWED = {
     "progress": (),
     "models": ("errors", "progress"),
     "trace": ("errors", "progress", "models", "version"),
-    "render": ("errors", "trace", "version"),
+    "bench": ("errors", "progress", "models", "trace", "version"),
+    "render": ("errors", "trace", "bench", "version"),
     "model": ("models", "progress", "trace"),
-    "cli": ("errors", "version", "progress", "models", "model", "trace", "render"),
+    "cli": ("errors", "version", "progress", "models", "model", "trace", "bench", "render"),
     "__init__": ("errors", "version", "model", "trace"),
     "__main__": ("cli",),
 }

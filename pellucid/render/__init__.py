@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pellucid.errors import OutputError
 
 if TYPE_CHECKING:
+    from pellucid.bench.board import Board
     from pellucid.trace.compare import Comparison
     from pellucid.trace.result import Trace
 
@@ -106,6 +107,27 @@ def save(trace: Trace, path: Path) -> Path:
 def save_comparison(comparison: Comparison, path: Path) -> Path:
     """Write several traces side by side to ``path``, as ``save`` writes one."""
     return _write(comparison, path, writer(path, COMPARISON_WRITERS))
+
+
+def save_board(board: Board, folder: Path) -> list[Path]:
+    """Write a leaderboard to ``leaderboard.md``, ``.json`` and ``.png`` in ``folder``, each whole or not at all."""
+    import json
+    from io import BytesIO
+
+    from pellucid.render.board import markdown
+    from pellucid.render.boardpng import save_png
+
+    def picture(b: Board) -> bytes:
+        buffer = BytesIO()
+        save_png(b, buffer)
+        return buffer.getvalue()
+
+    makers: dict[str, Callable[[Board], bytes]] = {
+        ".md": lambda b: markdown(b).encode(),
+        ".json": lambda b: (json.dumps(b.to_dict(), ensure_ascii=False, indent=1) + "\n").encode(),
+        ".png": picture,
+    }
+    return [_write(board, folder / f"leaderboard{ending}", make) for ending, make in makers.items()]
 
 
 def _write(result: Result, path: Path, make: Callable[[Result], bytes]) -> Path:

@@ -52,7 +52,8 @@ class Method:
     """A method and what a user should know of it.
 
     ``needs`` is what the model must allow (``gradient``, ``attention``, ``forward``); ``kinds`` are the kinds of model
-    (``pellucid.models.kinds``) that the method knows.
+    (``pellucid.models.kinds``) that the method knows. ``ranks``: what matters most is the largest ``magnitude``, or the
+    largest score as it stands (``signed``: a negative one says that the answer does better without).
     """
 
     name: str
@@ -66,6 +67,7 @@ class Method:
     parameters: dict[str, Any] = field(default_factory=dict)
     merge: str = "sum"
     kinds: tuple[str, ...] = KINDS
+    ranks: str = "magnitude"
 
     def check_kind(self, kind: str, name: str) -> None:
         """Raise ``OptionError`` where this kind of model is not one that the method knows."""

@@ -110,6 +110,7 @@ METHOD = Method(
     formula="argmin_phi |y - b - Z phi|^2 / 2n + alpha |phi|_1, y = log p/(1 - p)",
     cost="ablations forwards",
     signed=True,
+    ranks="signed",
     needs="forward",
     function=context_cite,
     parameters={"ablations": 64, "alpha": 0.01, "replace": "remove"},

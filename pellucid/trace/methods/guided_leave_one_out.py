@@ -64,6 +64,7 @@ METHOD = Method(
     formula="s(x) - s(x without u) for the guide's first units, the guide's score below",
     cost="the guide's, and 1 forward a measured unit",
     signed=True,
+    ranks="signed",
     needs="attention",
     kinds=("causal",),
     function=guided_leave_one_out,

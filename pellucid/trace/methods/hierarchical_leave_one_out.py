@@ -96,6 +96,7 @@ METHOD = Method(
     formula="s(x) - s(x without u), groups before units",
     cost="1 forward a group, and a unit of the refined groups",
     signed=True,
+    ranks="signed",
     needs="forward",
     function=hierarchical_leave_one_out,
     parameters={"keep": 0.25, "branch": 8, "replace": "remove"},

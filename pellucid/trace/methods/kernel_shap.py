@@ -92,6 +92,7 @@ METHOD = Method(
     formula="argmin_phi sum_z w(z) (s(z) - s(none) - z . phi)^2, sum phi = s(x) - s(none)",
     cost="samples forwards",
     signed=True,
+    ranks="signed",
     needs="forward",
     function=kernel_shap,
     parameters={"samples": 256, "replace": "remove"},

@@ -39,6 +39,7 @@ METHOD = Method(
     formula="s(x) - s(x without u)",
     cost="1 forward a unit, from the unit on",
     signed=True,
+    ranks="signed",
     needs="forward",
     function=leave_one_out,
     parameters={"replace": "remove"},

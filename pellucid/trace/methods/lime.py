@@ -83,6 +83,7 @@ METHOD = Method(
     formula="argmin_phi sum_z exp(-D(z)^2 / width^2) (s(z) - b - z . phi)^2 + ridge |phi|^2",
     cost="samples forwards",
     signed=True,
+    ranks="signed",
     needs="forward",
     function=lime,
     parameters={"samples": 256, "kernel_width": 0.25, "ridge_penalty": 0.01, "replace": "remove"},

@@ -62,6 +62,7 @@ METHOD = Method(
     formula="mean_p s(before u, and u) - s(before u)",
     cost="permutations forwards a unit",
     signed=True,
+    ranks="signed",
     needs="forward",
     function=shapley_sampling,
     parameters={"permutations": 10, "replace": "remove"},

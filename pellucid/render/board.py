@@ -1,0 +1,71 @@
+"""A leaderboard as Markdown: one table, best first, with the intervals and how it was made.
+
+markdown(board)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pellucid.trace.curves import FRACTIONS
+
+if TYPE_CHECKING:
+    from pellucid.bench.board import Board, Row
+
+#: measure: (column, larger is better)
+COLUMNS = {
+    "comprehensiveness": ("comprehensiveness ↑", True),
+    "sufficiency": ("sufficiency ↓", False),
+    "lds": ("LDS ↑", True),
+    "roc": ("answer span ↑", True),
+    "rise_deletion": ("RISE del ↓", False),
+    "rise_insertion": ("RISE ins ↑", True),
+    "mas_deletion": ("MAS del ↓", False),
+    "mas_insertion": ("MAS ins ↑", True),
+    "randomised": ("random weights ↓", False),
+}
+
+
+def number(value: tuple[float, float, float], *, interval: bool) -> str:
+    """``0.412 (0.35–0.48)``; a dash where there is none."""
+    mean, low, high = value
+    if not math.isfinite(mean):
+        return "–"
+    return f"{mean:.3f} ({low:.2f}–{high:.2f})" if interval and math.isfinite(low) else f"{mean:.3f}"
+
+
+def _line(row: Row) -> str:
+    cells = [f"`{row.label}`", f"{row.cost:.1f} F" if row.label != "random" else "0"]
+    cells += [
+        number(row.means[m], interval=m in ("comprehensiveness", "sufficiency", "lds", "over_random")) for m in COLUMNS
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def markdown(board: Board) -> str:
+    """The whole board as text."""
+    s = board.settings
+    shares = ", ".join(f"{100 * f:g}" for f in FRACTIONS)
+    head = ["method", "cost", *(title for title, _ in COLUMNS.values())]
+    most = max((r.examples for r in board.rows), default=0)
+    lines = [
+        f"## {s['model']} on {s['data']}",
+        "",
+        f"{most} questions, the first of each paragraph (without the file's first {s['skip']}, at most "
+        f"{s['max_prompt_tokens']} prompt tokens), the model's own greedy answers of at most {s['max_new_tokens']} "
+        f"tokens; on average {board.prompt_tokens:.0f} + {board.answer_tokens:.1f} tokens, F = "
+        f"{board.forward_seconds:.2f} s. {', '.join(f'{k}: {v}' for k, v in board.made.items())}.",
+        "",
+        f"| {' | '.join(head)} |",
+        f"|{'---|' * len(head)}",
+        *(_line(r) for r in board.rows),
+        "",
+        f"Comprehensiveness and sufficiency are falls in nats an answer token at {shares} % of the paragraph's tokens, "
+        "mean over these; in brackets the 95 % bootstrap interval of the mean over questions. Random weights: rank "
+        "correlation of a method's scores with those it gives on a model that has learnt nothing.",
+    ]
+    failed = [r for r in board.rows if r.errors]
+    if failed:
+        lines += ["", *(f"- `{r.label}` failed on some questions: {'; '.join(r.errors)}" for r in failed)]
+    return "\n".join(lines) + "\n"
