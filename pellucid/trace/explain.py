@@ -168,6 +168,7 @@ def explain_prepared(
     # It spreads a unit's score over its tokens in a way that its own rule undoes.
     rule = method.merge if whole_units or merge is None else merge
     written = [i for i, t in enumerate(encoded.tokens) if t.role not in FRAME_ROLES]
+    levels = stretches.levels(encoded, ready.kind) if method.needs == "forward" else []
 
     def scores_of(targets: list[int], *, matrix: bool) -> tuple[Run, Scores]:
         objective = ready.goal.objective
@@ -181,6 +182,7 @@ def explain_prepared(
             precision=precision,
             allowed=ready.allowed,
             units=[list(u.tokens) for u in ready.units] if whole_units else [[i] for i in written] or None,
+            levels=levels,
             seed=seed,
             progress=progress,
         )

@@ -106,6 +106,18 @@ def units(encoded: Encoded, unit: Kind) -> list[Unit]:
     return _of_places(encoded, [(name, *_place(encoded, part)) for name, part in named])
 
 
+#: Coarse to fine: what methods that refine go down.
+LEVELS = ("document", "paragraph", "sentence")
+
+
+def levels(encoded: Encoded, unit: Kind) -> list[list[list[int]]]:
+    """Groups of prompt tokens coarser than ``unit``, coarsest first: documents, paragraphs, sentences."""
+    above = LEVELS[: LEVELS.index(unit)] if isinstance(unit, str) and unit in LEVELS else LEVELS
+    if unit == "message":
+        return []
+    return [[list(u.tokens) for u in _of_kind(encoded, kind)] for kind in above]
+
+
 def _of_kind(encoded: Encoded, kind: str) -> list[Unit]:
     found: list[tuple[int | None, int, int]] = [(m, a, b) for m, text in texts(encoded) for a, b in KINDS[kind](text)]
     owners = _owners(encoded, found, blanks=kind != "word")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from pellucid.errors import InputError, OptionError
 from pellucid.models.load import LoadedModel
 from pellucid.trace import ablate
 from pellucid.trace.engine import Run, Scores
+from pellucid.trace.explain import explain
 from pellucid.trace.methods import method
 from pellucid.trace.methods.context_cite import lasso, log_odds
 from pellucid.trace.methods.hierarchical_leave_one_out import hierarchy
@@ -204,6 +206,35 @@ def test_levels_of_the_text_come_first(gpt2: LoadedModel) -> None:
     assert hierarchy(run, 8) == [[[0, 1, 2], [3, 4]], [[0], [1], [2], [3], [4]]]
     run.levels = []
     assert hierarchy(run, 2) == [[[0, 1, 2, 3], [4]], [[0, 1], [2, 3], [4]], [[0], [1], [2], [3], [4]]]
+
+
+def test_hierarchical_with_a_guide_leaves_out_at_the_last_level_alone(gpt2: LoadedModel) -> None:
+    units = [[i] for i in range(1, 13)]
+    groups = [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
+    run, found = scores(gpt2, "hierarchical_leave_one_out", units, keep=1, branch=4, guide="saliency")
+    _, guide = scores(gpt2, "saliency", units)
+    _, exact = scores(gpt2, "leave_one_out", units)
+    best = max(groups, key=lambda g: float(guide.total[g].sum()))
+    torch.testing.assert_close(found.total[best], exact.total[best], rtol=1e-4, atol=1e-5)
+    rest = [i for g in groups if g is not best for i in g]
+    assert float(found.total[rest].abs().max()) <= float(found.total[best].abs().min()) + 1e-9
+    assert run.forwards == 4 + 1 + 1  # the removals, the original, the guide
+    assert found.details["levels"] == [{"groups": 3, "refined": 1}, {"groups": 4, "refined": 0}]
+
+
+def test_explain_finds_the_levels(tiny: Callable[..., LoadedModel]) -> None:
+    text = "\n\n".join(f"One is {k}. Two is {k}." for k in range(6))
+    trace = explain(
+        tiny(),
+        text,
+        " Paris",
+        method="hierarchical_leave_one_out",
+        parameters={"keep": 2},
+        unit="sentence",
+        raw=True,
+        trust=False,
+    )
+    assert trace.details["levels"] == [{"groups": 6, "refined": 2}, {"groups": 4, "refined": 0}]
 
 
 def test_guided_measures_what_the_guide_names(family: LoadedModel) -> None:

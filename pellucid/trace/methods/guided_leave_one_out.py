@@ -15,12 +15,11 @@ Ours; the exact removal of a short list is what AttriBoT (Liu et al. 2025, arXiv
 
 from __future__ import annotations
 
-from dataclasses import replace as changed
 from typing import TYPE_CHECKING
 
 from pellucid.errors import OptionError
-from pellucid.trace.methods import Method, method
-from pellucid.trace.methods.hierarchical_leave_one_out import how_many
+from pellucid.trace.methods import Method
+from pellucid.trace.methods.hierarchical_leave_one_out import beneath, guide_scores, how_many
 
 if TYPE_CHECKING:
     from pellucid.trace.engine import Run, Scores
@@ -29,32 +28,21 @@ if TYPE_CHECKING:
 def guided_leave_one_out(run: Run, *, guide: str, budget: float, replace: str | int) -> Scores:
     """Exact falls of the units that the guide ranks first."""
     import numpy as np
-    import torch
 
     from pellucid.trace.ablate import effects, original, token_scores
 
     whole = isinstance(budget, int) and not isinstance(budget, bool)
     if not (budget >= 1 if whole else isinstance(budget, float) and 0 < budget <= 1):
         raise OptionError(f"budget should be a number of units of at least 1, or a share from 0 to 1, given {budget!r}")
-    chosen = method(guide)
-    if chosen.needs == "forward":
-        raise OptionError(f"the guide '{guide}' is a what-if method itself: expected a cheap one, such as ifr or gim")
-    found = chosen(run)
-    size = torch.stack([found.total[unit].sum().abs() for unit in run.units]).double().cpu()
+    size = guide_scores(run, guide)
     best = size.argsort(descending=True, stable=True)[: how_many(budget, len(run.units))].tolist()
     kept = np.ones((len(best), len(run.units)), dtype=bool)
     kept[np.arange(len(best)), best] = False
     falls = original(run) - effects(run, kept, replace=replace, stage="leaving out")  # [measured, selected]
-    exact = falls.sum(1).abs()
-    finite = exact[exact.isfinite()]
-    measured = float(size[best].sum())
-    factor = float(finite.sum()) / measured if measured > 0 else 0.0
-    ceiling = float(finite.min()) if len(finite) else 0.0
-    rest = (size * factor).clamp(max=ceiling) / len(run.selected)
+    rest = beneath(size, set(best), falls.sum(1).abs()) / len(run.selected)
     units = rest.expand(len(run.selected), -1).clone()
     units[:, best] = falls.T
-    scores = token_scores(run, units, {"measured_units": sorted(best), "guide": guide})
-    return changed(scores, details={**found.details, **scores.details})
+    return token_scores(run, units, {"measured_units": sorted(best), "guide": guide})
 
 
 METHOD = Method(

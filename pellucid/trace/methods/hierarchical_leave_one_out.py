@@ -8,6 +8,10 @@ by the groups inside them, and so on down to the units. score_u of a unit that w
 leave-one-out; a group that was not refined shares its fall equally over its units. ``details["levels"]`` says how many
 groups each level left out and refined. With w units and b of them a group, about w / b + keep * w forward passes.
 
+``guide`` names a cheap method (ifr, gim, ...) that chooses among the groups of all levels but the last in place of
+leaving them out: its scores, summed over a group by magnitude, say which are refined. Its passes then take the place of
+a forward pass a group; a group that is not refined shares the guide's sum, scaled below the smallest measured fall.
+
 ``replace``: what stands in for a unit that goes: nothing (``remove``), ``pad``, ``neutral``, ``sample`` or a token.
 
 Liu et al. 2025, "AttriBoT: A Bag of Tricks for Efficiently Approximating Leave-One-Out Context Attribution"
@@ -19,9 +23,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import OptionError
-from pellucid.trace.methods import Method
+from pellucid.trace.methods import Method, method
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pellucid.trace.engine import Run, Scores
 
 Group = list[int]  # of units
@@ -59,7 +65,7 @@ def how_many(keep: float, count: int) -> int:
     return min(count, keep if isinstance(keep, int) else max(1, round(keep * count)))
 
 
-def hierarchical_leave_one_out(run: Run, *, keep: float, branch: int, replace: str | int) -> Scores:
+def hierarchical_leave_one_out(run: Run, *, keep: float, branch: int, guide: str | None, replace: str | int) -> Scores:
     """Falls of groups, refined where they are large."""
     import numpy as np
     import torch
@@ -70,23 +76,58 @@ def hierarchical_leave_one_out(run: Run, *, keep: float, branch: int, replace: s
     if not isinstance(branch, int) or isinstance(branch, bool) or branch < 2:
         raise OptionError(f"branch should be a whole number of at least 2, given {branch!r}")
     levels = hierarchy(run, branch)
+    guess = None if guide is None else guide_scores(run, guide)
     scores = torch.zeros(len(run.selected), len(run.units), dtype=torch.float64)
     open_units = set(range(len(run.units)))
     told: list[dict[str, int]] = []
     for depth, level in enumerate(levels):
         groups = [g for g in level if open_units.issuperset(g)]
+        last = depth + 1 == len(levels)
+        if guess is not None and not last:
+            size = torch.stack([guess[g].sum() for g in groups])
+            chosen = size.argsort(descending=True, stable=True)[: how_many(keep, len(groups))].tolist()
+            open_units = {u for k in chosen for u in groups[k]}
+            told.append({"groups": len(groups), "refined": len(chosen)})
+            continue
         kept = np.ones((len(groups), len(run.units)), dtype=bool)
         for row, group in zip(kept, groups, strict=True):
             row[group] = False
         falls = original(run) - effects(run, kept, replace=replace, stage=f"level {depth + 1} of {len(levels)}")
         for group, fall in zip(groups, falls, strict=True):
             scores[:, group] = (fall / len(group))[:, None]
-        last = depth + 1 == len(levels)
         size = falls.sum(1).abs().nan_to_num(nan=float("inf"))  # what cannot be weighed is looked into
         chosen = [] if last else size.argsort(descending=True, stable=True)[: how_many(keep, len(groups))].tolist()
         open_units = {u for k in chosen for u in groups[k]}
         told.append({"groups": len(groups), "refined": len(chosen)})
+        if guess is not None:
+            scores += beneath(guess, {u for g in groups for u in g}, falls.sum(1).abs()) / len(run.selected)
     return token_scores(run, scores, {"levels": told})
+
+
+def guide_scores(run: Run, guide: str) -> Tensor:
+    """Each unit's magnitude by a cheap method [units], in float64 on the CPU. Raises ``OptionError`` for a
+    guide that is a what-if method itself."""
+    import torch
+
+    chosen = method(guide)
+    if chosen.needs == "forward":
+        raise OptionError(f"the guide '{guide}' is a what-if method itself: expected a cheap one, such as ifr or gim")
+    total = chosen(run).total
+    return torch.stack([total[unit].sum().abs() for unit in run.units]).double().cpu()
+
+
+def beneath(guess: Tensor, measured: set[int], exact: Tensor) -> Tensor:
+    """The guide's scores of units that were not measured [units], 0 for the others: scaled so that guide and ``exact``
+    magnitudes of the measured ones add up to the same, and held below the smallest of these."""
+    import torch
+
+    known = exact[exact.isfinite()]
+    whole = float(guess[sorted(measured)].sum())
+    factor = float(known.sum()) / whole if whole > 0 else 0.0
+    ceiling = float(known.min()) if len(known) else 0.0
+    rest = (guess * factor).clamp(max=ceiling)
+    rest[sorted(measured)] = 0.0
+    return torch.as_tensor(rest)
 
 
 METHOD = Method(
@@ -99,5 +140,5 @@ METHOD = Method(
     ranks="signed",
     needs="forward",
     function=hierarchical_leave_one_out,
-    parameters={"keep": 0.25, "branch": 8, "replace": "remove"},
+    parameters={"keep": 0.25, "branch": 8, "guide": None, "replace": "remove"},
 )
