@@ -14,7 +14,7 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from pellucid.trace.curves import roc_area
 from pellucid.trace.engine import Run
 from pellucid.trace.judge import Judge, Verdict, importance
 from pellucid.trace.memory import budget
-from pellucid.trace.methods import Method, method
+from pellucid.trace.methods import Method, parse
 from pellucid.trace.objective import OBJECTIVES
 from pellucid.trace.randomise import randomised
 from pellucid.trace.runs import run_class
@@ -53,14 +53,9 @@ class Entry:
     parameters: dict[str, Any]
 
     @classmethod
-    def parse(cls, text: str, value: Callable[[str], tuple[str, Any]]) -> Entry:
-        """From text; ``value`` reads one ``name=value``. Raises ``OptionError``."""
-        name, *given = text.strip().split(":")
-        chosen = method(name)
-        parameters = dict(value(g) for g in given)
-        for p in parameters:
-            chosen.check(p)
-        return cls(text.strip(), chosen, parameters)
+    def parse(cls, text: str) -> Entry:
+        """From text. Raises ``OptionError``."""
+        return cls(text.strip(), *parse(text))
 
 
 @dataclass(frozen=True)

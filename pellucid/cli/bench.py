@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pellucid.cli.arguments import add_model, load_options, parameter
+from pellucid.cli.arguments import add_model, load_options
 
 DEFAULT_METHODS = "saliency,gim,ifr,attention,leave_one_out"
 
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     from pellucid.bench.squad import read
 
     path, out = Path(options.data), Path(options.out)
-    entries = [bench.Entry.parse(text, parameter) for text in options.methods.split(",") if text.strip()]
+    entries = [bench.Entry.parse(text) for text in options.methods.split(",") if text.strip()]
     settings = bench.Settings(
         data=path.name,
         sha256=bench.fingerprint(path),

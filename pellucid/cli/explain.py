@@ -37,7 +37,10 @@ def add(commands: Any) -> None:
     )
     add_prompt(p)
     how = p.add_argument_group("how")
-    how.add_argument("--method", default="saliency", metavar="NAME", help="see 'pellucid methods'")
+    how.add_argument("--method", default="saliency", metavar="NAME", help="see 'pellucid methods'; or auto")
+    how.add_argument(
+        "--budget", metavar="NAME", help="for --method auto: fast, balanced or thorough; balanced by default"
+    )
     how.add_argument(
         "--param",
         action="append",
@@ -59,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     paths = outputs(options)
     from pellucid.trace.options import check
 
-    check(options.method, parameters, **about)
+    check(options.method, parameters, budget=options.budget, **about)
 
     from pellucid import progress as bars
     from pellucid.model import load
@@ -74,7 +77,14 @@ def run(options: argparse.Namespace) -> int:
         model = load(options.model, **load_options(options), progress=progress)
         steps.begin("explain")
         trace = model.explain(
-            prompt, options.target, method=options.method, **about, **others, progress=progress, **parameters
+            prompt,
+            options.target,
+            method=options.method,
+            budget=options.budget,
+            **about,
+            **others,
+            progress=progress,
+            **parameters,
         )
     steps.begin("show")
     if options.json == "-":

@@ -17,12 +17,11 @@ from matplotlib.figure import Figure
 from pellucid.render import fold
 from pellucid.render.canvas import Block, Canvas, Typesetter
 from pellucid.render.colors import scale
-from pellucid.render.comparison import rows_of
 from pellucid.render.panels import DIM, FAINT_LINE, bars, legend, lines, text_strip, title_block
 from pellucid.render.pieces import answer_pieces, prompt_pieces
 from pellucid.render.png import ANSWER_LIMIT, ANSWER_LINES, DPI, MARGIN, WIDTH, fonts, lay_out, missing, write
 from pellucid.render.shading import Colors
-from pellucid.render.units import ranked, source_units
+from pellucid.render.units import ranked, rows_of, source_units
 from pellucid.render.visible import one_line
 from pellucid.render.words import chosen, compare_title, provenance, say, share_text, trust_line
 from pellucid.trace.compare import Comparison

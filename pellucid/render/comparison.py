@@ -23,23 +23,15 @@ from rich.text import Text
 from pellucid.render.colors import Scale, scale_of
 from pellucid.render.shading import Colors, Marks, Shading
 from pellucid.render.terminal import colorful, dark_background, encodable, hanging
-from pellucid.render.units import Unit, content, ranked, source_units
+from pellucid.render.units import Unit, ranked, rows_of
 from pellucid.render.visible import label, one_line
 from pellucid.render.words import chosen, compare_title, provenance, say, score_text, share_text, trust_line
 from pellucid.render.wrap import Piece
 from pellucid.trace.compare import Comparison
-from pellucid.trace.result import Trace
 
 #: Up to so many rows all are shown; beyond, each method's first TOP.
 ROWS = 48
 TOP = 12
-
-
-def rows_of(trace: Trace) -> list[Unit]:
-    """What is compared: the trace's units, or the user's tokens (byte pieces of a character as one)."""
-    if not trace.units:
-        return content(source_units(trace))
-    return [Unit(u.text, u.score, trace.sources[u.tokens[0]].role, u.message, u.tokens) for u in trace.units]
 
 
 def shown_rows(columns: list[list[Unit]], *, full: bool = False) -> list[int | None]:

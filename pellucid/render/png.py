@@ -20,13 +20,14 @@ from matplotlib.figure import Figure
 
 from pellucid.render import fold
 from pellucid.render.canvas import Block, Canvas, Typesetter
-from pellucid.render.colors import scale
+from pellucid.render.colors import scale, scale_of
 from pellucid.render.fonts import Fonts, fonts_for
+from pellucid.render.named import span_lines
 from pellucid.render.panels import DIM, bars, legend, lines, note, text_strip, title_block
 from pellucid.render.pieces import answer_pieces, notes, prompt_pieces
 from pellucid.render.pngmatrix import matrix
 from pellucid.render.shading import Colors
-from pellucid.render.units import ranked, source_units, target_units
+from pellucid.render.units import ranked, rows_of, source_units, target_units
 from pellucid.render.visible import visible
 from pellucid.render.words import TEXTS, chosen, provenance, say, title, trust_line
 from pellucid.trace.result import Trace
@@ -45,6 +46,7 @@ def fonts(traces: Sequence[Trace], lang: str) -> Fonts:
     """Fonts for everything that is drawn of these traces."""
     texts = [visible(s.text) for trace in traces for s in trace.sources]
     texts += [visible(t.text) for trace in traces for t in trace.targets]
+    texts += [line for t in traces for line in span_lines(t, lang)]
     texts += [entry[lang] for entry in TEXTS.values() if lang in entry]
     texts += [line for t in traces for line in (title(t, lang), trust_line(t, lang), provenance(t, lang))]
     return fonts_for(texts)
@@ -74,11 +76,20 @@ def _blocks(trace: Trace, lang: str, setter: Typesetter) -> list[Block]:
     unlikely = style.unlikely(target_units(trace), lang)
     if unlikely:
         blocks.append(note(setter, unlikely, width))
+    if trace.units:
+        parts = rows_of(trace)
+        own = scale_of(parts, signed=trace.method.signed)
+        most = [u for u in ranked(parts)[: fold.TOP] if u.score != 0 and u.score == u.score]
+        if most:
+            blocks.append(bars(setter, say("top_units", lang), most, parts, trace, own, lang, width))
     best = [u for u in ranked(units)[: fold.TOP] if u.score != 0]
     if best:
         blocks.append(bars(setter, say("top", lang), best, units, trace, steps, lang, width))
     if trace.scores is not None and trace.targets and trace.sources:
         blocks.append(matrix(setter, trace, units, lang, width))
+    if trace.spans:
+        blocks.append(lines(setter, [say("named_spans", lang)], width, size=10.5, gap=2))
+        blocks.append(lines(setter, span_lines(trace, lang), width, size=10, gap=12))
     blocks.append(lines(setter, [trust_line(trace, lang)], width, size=10.5, gap=14))
     small = [
         *notes(trace, sections, lang, can_unfold=False),

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from pellucid.render import fold
 from pellucid.render.colors import Scale, scale
+from pellucid.render.named import span_lines
 from pellucid.render.pieces import answer_pieces, notes, prompt_pieces
 from pellucid.render.shading import Colors, Marks, Shading
 from pellucid.render.table import top_table, units_table
@@ -114,6 +115,11 @@ class View:
         if best:
             yield self._heading("top", style)
             yield Padding(top_table(best, units, trace, steps, style, lang, width), (0, 0, 0, 2))
+            yield Text()
+        if trace.spans:
+            yield self._heading("named_spans", style)
+            for line in span_lines(trace, lang):
+                yield from _beside("", wrap([Piece(line)], width - 2), 2, "")
             yield Text()
         yield hanging(style.legend(steps, lang), width, style.of("dim"))
         for line in notes(trace, sections, lang, can_unfold=True):

@@ -110,6 +110,13 @@ def content(units: list[Unit]) -> list[Unit]:
     return [u for u in units if not u.frame] or units
 
 
+def rows_of(trace: Trace) -> list[Unit]:
+    """What is ranked: the trace's units, or the user's tokens (byte pieces of a character as one)."""
+    if not trace.units:
+        return content(source_units(trace))
+    return [Unit(u.text, u.score, trace.sources[u.tokens[0]].role, u.message, u.tokens) for u in trace.units]
+
+
 def magnitude(unit: Unit) -> float:
     """How much it matters, for or against; 0 where the score is missing (null in the file)."""
     return abs(unit.score) if math.isfinite(unit.score) else 0.0

@@ -103,6 +103,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "Each method is shaded by its own largest score; scores of two methods are not comparable in size.",
         "zh": "每种方法按各自的最大得分着色；不同方法的得分大小不可直接比较。",
     },
+    "named_spans": {"en": "Parts of the answer, each by itself", "zh": "回答中单独解释的部分"},
+    "named_span": {"en": "{name} “{text}”: {causes}", "zh": "{name}“{text}”：{causes}"},
     "top_units": {"en": "What mattered most, by part", "zh": "影响最大的部分"},
     # Trust
     "trust": {

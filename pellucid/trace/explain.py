@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 import torch
 
-from pellucid.errors import NumericError
+from pellucid.errors import ModelError, NumericError, OptionError
 from pellucid.models.encode import Encoded, Messages
 from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
+from pellucid.trace import auto
 from pellucid.trace import units as stretches
 from pellucid.trace.engine import Run, Scores
 from pellucid.trace.faithful import trust as measure_trust
+from pellucid.trace.judge import importance
 from pellucid.trace.memory import PeakMemory
 from pellucid.trace.methods import Method
+from pellucid.trace.methods import method as get_method
 from pellucid.trace.objective import Function, scaled
 from pellucid.trace.options import check
 from pellucid.trace.prepare import Prepared, prepare
@@ -56,6 +60,7 @@ def explain(
     target: str | None = None,
     *,
     method: str = DEFAULT_METHOD,
+    budget: str | None = None,
     objective: str | Function = "logprob",
     instead_of: str | None = None,
     without: Part | None = None,
@@ -80,7 +85,8 @@ def explain(
 
     - ``target``: the answer to explain; None lets the model answer (at most ``max_new_tokens``, greedy unless
       ``temperature`` is above 0).
-    - ``method``, ``objective``: names that ``pellucid methods`` lists; ``parameters`` are the method's own. An
+    - ``method``, ``objective``: names that ``pellucid methods`` lists; ``parameters`` are the method's own.
+      ``method="auto"`` takes the best that was measured within ``budget``: ``fast``, ``balanced`` or ``thorough``. An
       objective may be a function of logits [targets, vocabulary] and ids [targets] that gives [targets].
     - ``instead_of``: for ``contrast``, what might stand in place of ``span``, or of the whole answer.
     - ``without``: for ``kl`` and ``pcxmi``, the part of the prompt to do without: its text, (start, end) in characters
@@ -100,9 +106,10 @@ def explain(
 
     Raises ``InputError``, ``ContextError``, ``OptionError``, ``NumericError``, ``TemplateError``.
     """
-    chosen = check(
+    check(
         method,
         parameters,
+        budget=budget,
         objective=objective,
         instead_of=instead_of,
         without=without,
@@ -133,18 +140,39 @@ def explain(
         memory=memory,
         progress=progress,
     )
-    return explain_prepared(
-        loaded,
-        ready,
-        chosen,
-        merge=merge,
-        per_token=per_token,
-        trust=trust,
-        seed=seed,
-        precision=precision,
-        parameters=parameters,
-        progress=progress,
-    )
+
+    def by(name: str, own: dict[str, Any] | None) -> Trace:
+        return explain_prepared(
+            loaded,
+            ready,
+            get_method(name),
+            merge=merge,
+            per_token=per_token,
+            trust=trust,
+            seed=seed,
+            precision=precision,
+            parameters=own,
+            progress=progress,
+        )
+
+    return by(method, parameters) if method != auto.AUTO else _auto(loaded, budget, by)
+
+
+def _auto(loaded: LoadedModel, budget: str | None, by: Callable[[str, dict[str, Any]], Trace]) -> Trace:
+    """The first choice for this kind of model that knows this family; what was passed over is said."""
+    passed: list[str] = []
+    *others, last = auto.choices(loaded.kind, budget)
+    for choice in (*others, last):
+        try:
+            trace = by(choice.method, choice.parameters)
+        except (ModelError, OptionError) as e:
+            if choice is last:
+                raise
+            passed.append(f"{choice.method}: {e}")
+            continue
+        said = {"budget": budget or auto.DEFAULT_BUDGET, "method": choice.method, "parameters": choice.parameters}
+        return replace(trace, details={**trace.details, "auto": plain({**said, "why": choice.why, "passed": passed})})
+    raise AssertionError("the last choice returns or raises")
 
 
 def explain_prepared(
@@ -214,7 +242,8 @@ def explain_prepared(
                 encoded.ids,
                 answer_ids,
                 selected,
-                np.nan_to_num(total),  # what was not measured goes last
+                # What was not measured goes last, and what speaks against the answer where signs are ranked.
+                importance(total, method.ranks).clip(min=0),
                 written,
                 sum(targets[i].logprob for i in selected),
                 seed=seed,

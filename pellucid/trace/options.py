@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pellucid.trace import auto
 from pellucid.trace import objective as objectives
 from pellucid.trace import spans as places
 from pellucid.trace import units as stretches
@@ -22,6 +23,7 @@ def check(
     method: str,
     parameters: Mapping[str, Any] | None = None,
     *,
+    budget: str | None = None,
     objective: str | Function = "logprob",
     instead_of: str | None = None,
     without: Part | None = None,
@@ -29,11 +31,13 @@ def check(
     spans: Mapping[str, str | tuple[int, int]] | None = None,
     unit: Kind = "token",
     merge: str | None = None,
-) -> Method:
-    """The method of that name; raises ``OptionError`` for options that are wrong whatever the model."""
-    chosen = get_method(method)
+) -> Method | None:
+    """The method of that name, None for ``auto``; raises ``OptionError`` for what is wrong whatever the model."""
+    auto.check(method, budget, parameters)
+    chosen = None if method == auto.AUTO else get_method(method)
     for name in parameters or {}:
-        chosen.check(name)
+        if chosen is not None:
+            chosen.check(name)
     objectives.check(objective, instead_of=instead_of, without=without, reduce=reduce)
     stretches.check(unit, merge)
     places.check(spans)

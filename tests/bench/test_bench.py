@@ -15,7 +15,6 @@ from pellucid.bench import faithfulness as bench
 from pellucid.bench.board import Board, paired
 from pellucid.bench.records import Records
 from pellucid.bench.squad import read
-from pellucid.cli.arguments import parameter
 from pellucid.cli.main import main
 from pellucid.errors import InputError, OptionError
 from pellucid.models.load import LoadedModel
@@ -50,7 +49,7 @@ def settings(path: Path, **changes: object) -> bench.Settings:
 
 
 def entries(*texts: str) -> list[bench.Entry]:
-    return [bench.Entry.parse(t, parameter) for t in texts]
+    return [bench.Entry.parse(t) for t in texts]
 
 
 def timeless(lines: list[dict]) -> list[dict]:  # type: ignore[type-arg]

@@ -21,7 +21,8 @@ import pellucid
 from pellucid.errors import InputError, OptionError, OutputError, SchemaError
 from pellucid.model import Model
 from pellucid.render.comparehtml import page
-from pellucid.render.comparison import render, rows_of, shown_rows
+from pellucid.render.comparison import render, shown_rows
+from pellucid.render.units import rows_of
 from pellucid.trace.combine import agreement
 from pellucid.trace.compare import Comparison, compare
 

@@ -296,3 +296,63 @@ def test_shapley_of_the_whole_prompt_needs_something_to_stay(gpt2: LoadedModel) 
         scores(gpt2, "kernel_shap", [[i] for i in range(len(PROMPT))], samples=8)
     _, found = scores(gpt2, "kernel_shap", [[i] for i in range(len(PROMPT))], samples=8, replace="pad")
     assert found.total.isfinite().all()
+
+
+def test_elimination_is_leave_one_out_in_rounds(family: LoadedModel) -> None:
+    """By hand: plain leave-one-out of each shortened prompt, and the mean over the rounds that a unit was in."""
+    places = list(range(1, 13))
+    run, found = scores(family, "elimination", [[i] for i in places], shares=[0.25, 0.25])
+
+    def value(gone: set[int]) -> torch.Tensor:
+        row = [t for i, t in enumerate(PROMPT) if i not in gone]
+        with torch.no_grad():
+            logits = family.network(torch.tensor([row + ANSWER]), use_cache=False).logits[0]
+        return torch.log_softmax(logits[len(row) - 1 : -1], -1)[torch.arange(len(ANSWER)), ANSWER].double()
+
+    falls: dict[int, list[torch.Tensor]] = {i: [] for i in places}
+    gone: set[int] = set()
+    for k in range(3):
+        whole = value(gone)
+        for i in places:
+            if i not in gone:
+                falls[i].append(whole - value(gone | {i}))
+        mean = {i: float(torch.stack(f).mean(0).sum()) for i, f in falls.items()}
+        gone = set(sorted(places, key=lambda i: -mean[i])[: 3 * (k + 1)])
+    expected = torch.stack([torch.stack(falls[i]).mean(0) for i in places], 1)  # [targets, units]
+    assert found.matrix is not None
+    torch.testing.assert_close(found.matrix[:, places].double(), expected, rtol=1e-4, atol=1e-5)
+    assert found.details["rounds"] == [{"units": n, "measured": n, "guide": None} for n in (12, 9, 6)]
+    assert run.forwards >= 12 + 9 + 6
+
+
+def test_elimination_with_guides_measures_what_they_name(gpt2: LoadedModel) -> None:
+    units = [[i] for i in range(1, 13)]
+    _, found = scores(gpt2, "elimination", units, shares=[0.25], exact=[4, 0], guides=["gim:times_input=false", "ifr"])
+    assert found.details["rounds"] == [
+        {"units": 12, "measured": 4, "guide": "gim:times_input=false"},
+        {"units": 9, "measured": 0, "guide": "ifr"},
+    ]
+    guided = scores(gpt2, "guided_leave_one_out", units, guide="gim:times_input=false", budget=4)[1].total[1:13]
+    first = guided.argsort(descending=True)[:3]
+    torch.testing.assert_close(
+        found.total[1:13][first], guided[first]
+    )  # what went after the first round keeps its score
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"shares": []}, "shares should be numbers above 0"),
+        ({"shares": [0.6, 0.5]}, "add up to less than 1"),
+        ({"exact": 2}, "needs guides"),
+        ({"exact": -1}, "at least 0"),
+        ({"exact": [1, 1, 1]}, "at most one for each of 2 rounds"),
+        ({"exact": 2, "guides": "lime"}, "a what-if method itself"),
+        ({"exact": 2, "guides": "lyme"}, "method"),
+        ({"exact": 2, "guides": "gim:heat=3"}, "no parameter 'heat'"),
+        ({"exact": 2, "guides": "gim:heat"}, "should look like"),
+    ],
+)
+def test_elimination_says_what_is_expected(gpt2: LoadedModel, parameters: dict, sentence: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(OptionError, match=sentence):
+        scores(gpt2, "elimination", **parameters)

@@ -29,6 +29,7 @@
       pinned: "Pinned. Click it again or press Esc to let go.", place: (n, of) => `${n} of ${of} by size`,
       score: "Score", probability: "Probability", rank: "Rank", entropy: "Entropy", piece: "Token",
       alternatives: "Likeliest tokens here", causes: "What caused it", effects: "What it caused",
+      parts: "Strongest parts of the prompt", alone: (name) => `Explained by itself: ${name}`,
       top: "Strongest in the prompt", noMatrix: ["Which tokens caused this one was not computed: only the whole answer "
         + "is explained here. Ask for it with ", " in Python, or ", " on the command line."],
       outside: "This token lies outside the explained part of the answer, so it has no scores.",
@@ -60,7 +61,8 @@
       pinned: "已固定。再点一次或按 Esc 取消。", place: (n, of) => `按大小排第 ${n}，共 ${of} 个`,
       score: "得分", probability: "概率", rank: "排名", entropy: "熵", piece: "词元",
       alternatives: "此处最可能的词元", causes: "它的成因", effects: "它引起了什么",
-      top: "提示中最强的部分", noMatrix: ["没有计算是哪些词元引起了它：这里只解释了整个答案。要得到它，请在 Python 中用 ",
+      parts: "提示中影响最大的段落", alone: (name) => `单独解释：${name}`,
+      top: "提示中最强的词元", noMatrix: ["没有计算是哪些词元引起了它：这里只解释了整个答案。要得到它，请在 Python 中用 ",
         "，或在命令行用 ", "。"],
       outside: "这个词元在所解释的部分之外，没有得分。",
       unseen: "这个词元看不到的部分", unseenTotal: "没有得分：答案看不到它",
@@ -223,6 +225,7 @@
           this.#trust()),
         h("aside", { class: "inspector", "aria-label": w.causes }),
         h("section", { class: "top" }, h("h2", null, w.top), this.#list(ranked.slice(0, TOP).map((u) => [u, this.#total[u.index]]), "pin")),
+        ...this.#parts(), ...this.#alone(),
         this.#footer(),
         h("p", { class: "sr", "aria-live": "polite" }));
       for (const group of [this.#sources, this.#targets]) {
@@ -355,6 +358,32 @@
         return h("li", null, h("button", { type: "button", "data-act": act, "data-kind": u.kind, "data-value": u.index },
           quoted(u.text), h("span", { class: "value", title: v === null ? w.unseenTotal : null }, this.#score(v)), h("span", { class: "track" }, bar)));
       }));
+    }
+
+    /** Texts with scores, largest magnitude first, as bars that cannot be pointed at. */
+    #bars(title, entries) {
+      const some = [...entries].sort((a, b) => Math.abs(b[1] ?? 0) - Math.abs(a[1] ?? 0)).slice(0, TOP);
+      const max = Math.max(...some.map(([, v]) => Math.abs(v ?? 0)), 1e-30);
+      return h("section", { class: "top plain" }, h("h2", null, ...title), h("ol", null, ...some.map(([text, v]) => {
+        const bar = h("span", { class: v < 0 ? "bar against" : "bar" });
+        bar.style.width = `${(100 * Math.abs(v ?? 0)) / max}%`;
+        return h("li", null, h("div", null, quoted(text), h("span", { class: "value" }, this.#score(v)), h("span", { class: "track" }, bar)));
+      })));
+    }
+
+    /** The trace's own units (sentences, documents, ...), where it has any. */
+    #parts() {
+      const units = this.#trace.units ?? [];
+      return units.length ? [this.#bars([this.#words.parts], units.map((u) => [u.text, u.score]))] : [];
+    }
+
+    /** Named parts of the answer, each with what mattered most for it alone. */
+    #alone() {
+      const { units, spans } = this.#trace;
+      return (spans ?? []).map((s) => this.#bars(
+        [this.#words.alone(s.name), " ", quoted(s.text)],
+        units?.length ? units.map((u, i) => [u.text, s.unit_scores[i]])
+          : this.#content.map((u) => [u.text, sum(u.tokens.map((i) => s.total[i]))])));
     }
 
     #score(v) { return v === null || v === undefined ? "—" : this.#trace.method.signed ? signed(v) : num(v); }

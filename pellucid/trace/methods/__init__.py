@@ -10,6 +10,7 @@ memory, batching, precision or which targets are wanted.
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ MODULES = (
     "leave_one_out",
     "hierarchical_leave_one_out",
     "guided_leave_one_out",
+    "elimination",
     "lime",
     "kernel_shap",
     "shapley_sampling",
@@ -106,3 +108,20 @@ def method(name: str) -> Method:
     if name not in known:
         raise unknown("method", name, list(known))
     return known[name]
+
+
+def parse(text: str) -> tuple[Method, dict[str, Any]]:
+    """A method with parameters from text: ``gim`` or ``gim:times_input=false``, values as in JSON or else as text.
+    Raises ``OptionError``."""
+    name, *given = text.strip().split(":")
+    chosen, parameters = method(name), {}
+    for pair in given:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise OptionError(f"parameters of '{name}' should look like {name}:name=value, given {text!r}")
+        chosen.check(key)
+        try:
+            parameters[key] = json.loads(value)
+        except json.JSONDecodeError:
+            parameters[key] = value
+    return chosen, parameters

@@ -8,9 +8,10 @@ by the groups inside them, and so on down to the units. score_u of a unit that w
 leave-one-out; a group that was not refined shares its fall equally over its units. ``details["levels"]`` says how many
 groups each level left out and refined. With w units and b of them a group, about w / b + keep * w forward passes.
 
-``guide`` names a cheap method (ifr, gim, ...) that chooses among the groups of all levels but the last in place of
-leaving them out: its scores, summed over a group by magnitude, say which are refined. Its passes then take the place of
-a forward pass a group; a group that is not refined shares the guide's sum, scaled below the smallest measured fall.
+``guide`` names a cheap method (``ifr``, ``gim:times_input=false``, ...) that chooses among the groups of all levels but
+the last in place of leaving them out: its scores, summed over a group by magnitude, say which are refined. Its passes
+then take the place of a forward pass a group; a group that is not refined shares the guide's sum, scaled below the
+smallest measured fall.
 
 ``replace``: what stands in for a unit that goes: nothing (``remove``), ``pad``, ``neutral``, ``sample`` or a token.
 
@@ -23,7 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import OptionError
-from pellucid.trace.methods import Method, method
+from pellucid.trace.methods import Method, parse
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,10 +110,10 @@ def guide_scores(run: Run, guide: str) -> Tensor:
     guide that is a what-if method itself."""
     import torch
 
-    chosen = method(guide)
+    chosen, parameters = parse(guide)
     if chosen.needs == "forward":
         raise OptionError(f"the guide '{guide}' is a what-if method itself: expected a cheap one, such as ifr or gim")
-    total = chosen(run).total
+    total = chosen(run, **parameters).total
     return torch.stack([total[unit].sum().abs() for unit in run.units]).double().cpu()
 
 

@@ -1,0 +1,66 @@
+"""``method="auto"``: which method, for what one is ready to wait, by what was measured.
+
+    trace = model.explain("...", method="auto", budget="balanced"); trace.details["auto"]
+
+A budget names what an explanation may cost in forward passes F over the same tokens: ``fast`` at most 3, ``balanced``
+at most 25, ``thorough`` what it takes. Each has its methods in order; the first that this model can be explained by is
+taken (a family that a method does not know is passed over, and the trace says so). The order is that of the
+leaderboard (docs/leaderboard.md) where one was measured for this kind of model; elsewhere it is a guess, and the trace
+says that too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pellucid.errors import OptionError, unknown
+
+AUTO = "auto"
+BUDGETS = ("fast", "balanced", "thorough")
+DEFAULT_BUDGET = "balanced"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A method, its parameters, and why: for the trace."""
+
+    method: str
+    why: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+#: Where no leaderboard was measured.
+_UNMEASURED = "no leaderboard was measured for this kind of model"
+#: kind of model -> budget -> choices, best first.
+CHOICES: dict[str, dict[str, tuple[Choice, ...]]] = {
+    "causal": {
+        "fast": (
+            Choice("gim", "FILL", {"times_input": False}),
+            Choice("ifr", "FILL", {"together": False}),
+            Choice("saliency", "FILL"),
+        ),
+        "balanced": (),
+        "thorough": (),
+    },
+}
+_ELSEWHERE: dict[str, tuple[Choice, ...]] = {
+    "fast": (Choice("saliency", f"{_UNMEASURED}; 2 F"),),
+    "balanced": (Choice("integrated_gradients", f"{_UNMEASURED}; 20 F", {"steps": 8}),),
+    "thorough": (Choice("leave_one_out", f"{_UNMEASURED}; exact, a forward pass a unit"),),
+}
+
+
+def check(method: str, budget: str | None, parameters: object) -> None:
+    """Raise ``OptionError`` for a budget that is none, or that the method does not take."""
+    if budget is not None and budget not in BUDGETS:
+        raise unknown("budget", budget, list(BUDGETS))
+    if budget is not None and method != AUTO:
+        raise OptionError(f"budget chooses a method for method='auto', and the method is '{method}': leave one out")
+    if method == AUTO and parameters:
+        raise OptionError("method='auto' chooses the method and its parameters: name a method to give your own")
+
+
+def choices(kind: str, budget: str | None) -> tuple[Choice, ...]:
+    """What to try for this kind of model, in order."""
+    return CHOICES.get(kind, _ELSEWHERE)[budget or DEFAULT_BUDGET]
