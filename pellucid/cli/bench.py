@@ -56,9 +56,10 @@ def run(options: argparse.Namespace) -> int:
     from pellucid.bench import faithfulness as bench
     from pellucid.bench.board import Board
     from pellucid.bench.squad import read
+    from pellucid.trace.methods import split
 
     path, out = Path(options.data), Path(options.out)
-    entries = [bench.Entry.parse(text) for text in options.methods.split(",") if text.strip()]
+    entries = [bench.Entry.parse(text) for text in split(options.methods, ",") if text.strip()]
     settings = bench.Settings(
         data=path.name,
         sha256=bench.fingerprint(path),

@@ -11,7 +11,7 @@ import pytest
 
 from pellucid.errors import OptionError
 from pellucid.model import Model
-from pellucid.trace.methods import method, methods
+from pellucid.trace.methods import method, methods, parse, split
 from pellucid.trace.result import Trace
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "pellucid.trace-1.schema.json").read_text())
@@ -85,3 +85,10 @@ def test_an_unknown_method_names_its_neighbours() -> None:
         OptionError, match=r"unknown method 'integrated_gradient'.* Did you mean 'integrated_gradients'"
     ):
         method("integrated_gradient")
+
+
+def test_methods_are_read_from_text() -> None:
+    chosen, parameters = parse('elimination:exact=[4, 0]:guides=["gim:times_input=false","ifr"]')
+    assert (chosen.name, parameters) == ("elimination", {"exact": [4, 0], "guides": ["gim:times_input=false", "ifr"]})
+    assert parse(" leave_one_out:replace=pad ")[1] == {"replace": "pad"}
+    assert split('a:x=["b,c"],d', ",") == ['a:x=["b,c"]', "d"]

@@ -113,7 +113,7 @@ def method(name: str) -> Method:
 def parse(text: str) -> tuple[Method, dict[str, Any]]:
     """A method with parameters from text: ``gim`` or ``gim:times_input=false``, values as in JSON or else as text.
     Raises ``OptionError``."""
-    name, *given = text.strip().split(":")
+    name, *given = split(text.strip(), ":")
     chosen, parameters = method(name), {}
     for pair in given:
         key, equals, value = pair.partition("=")
@@ -125,3 +125,16 @@ def parse(text: str) -> tuple[Method, dict[str, Any]]:
         except json.JSONDecodeError:
             parameters[key] = value
     return chosen, parameters
+
+
+def split(text: str, mark: str) -> list[str]:
+    """``text`` cut at each ``mark`` that stands outside brackets and quotes."""
+    parts, depth, quoted = [""], 0, False
+    for c in text:
+        quoted ^= c == '"'
+        depth += 0 if quoted else (c in "[{") - (c in "]}")
+        if c == mark and not depth and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += c
+    return parts

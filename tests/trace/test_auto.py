@@ -1,0 +1,72 @@
+"""``method="auto"``: what it takes, what it says of it, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from pellucid.errors import ModelError, OptionError
+from pellucid.models.kinds import KINDS
+from pellucid.models.load import LoadedModel
+from pellucid.trace import auto
+from pellucid.trace.explain import explain
+from pellucid.trace.methods import method
+
+TEXT = "The capital of France is"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("budget", auto.BUDGETS)
+def test_every_choice_can_be_made(kind: str, budget: str) -> None:
+    choices = auto.choices(kind, budget)
+    assert choices
+    for c in choices:
+        chosen = method(c.method)
+        chosen.check_kind(kind, "a model")
+        for name in c.parameters:
+            chosen.check(name)
+        assert len(c.why) > 20
+
+
+@pytest.mark.parametrize("budget", auto.BUDGETS)
+def test_auto_is_the_method_it_names(tiny: Callable[..., LoadedModel], budget: str) -> None:
+    model = tiny()
+    trace = explain(model, TEXT, " Paris", method="auto", budget=budget, raw=True, trust=False)
+    said = trace.details["auto"]
+    first = auto.choices("causal", budget)[0]
+    assert (said["budget"], said["method"], said["why"], said["passed"]) == (budget, first.method, first.why, [])
+    assert trace.method.name == first.method
+    plain = explain(model, TEXT, " Paris", method=first.method, parameters=first.parameters, raw=True, trust=False)
+    np.testing.assert_array_equal(trace.total, plain.total)
+
+
+def test_what_a_family_does_not_know_is_passed_over(
+    tiny: Callable[..., LoadedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ModelError("this method does not know this family")
+
+    first, second = auto.choices("causal", "fast")[:2]
+    real = method(first.method)
+    monkeypatch.setattr(type(real), "__call__", _only(first.method, refuse, type(real).__call__))
+    trace = explain(tiny(), TEXT, " Paris", method="auto", budget="fast", raw=True, trust=False)
+    assert trace.method.name == second.method
+    assert trace.details["auto"]["passed"] == [f"{first.method}: this method does not know this family"]
+
+
+def _only(name: str, instead: Callable[..., object], usual: Callable[..., object]) -> Callable[..., object]:
+    def call(self, run, **parameters):  # type: ignore[no-untyped-def]
+        return instead() if self.name == name else usual(self, run, **parameters)
+
+    return call
+
+
+def test_what_auto_refuses(tiny: Callable[..., LoadedModel]) -> None:
+    with pytest.raises(OptionError, match=r"budget 'fats'.*fast"):
+        explain(tiny(), TEXT, " Paris", method="auto", budget="fats")
+    with pytest.raises(OptionError, match="budget chooses a method for method='auto'"):
+        explain(tiny(), TEXT, " Paris", method="ifr", budget="fast")
+    with pytest.raises(OptionError, match="name a method to give your own"):
+        explain(tiny(), TEXT, " Paris", method="auto", parameters={"steps": 3})
