@@ -23,7 +23,7 @@ _BLANK = " "
 _BLANKS = "▁\u200b\ufeff"  # sentencepiece's mark; characters without width, which it reads as blanks
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _REACH = 24  # characters that a tokenizer may exchange at one place
-_AGREE = 3  # characters in a row that count as agreement again
+_AGREE = 2  # characters in a row that count as agreement again
 
 
 def read(tokenizer: Any, text: str, *, control: bool = False) -> tuple[list[int], list[Span]]:
@@ -63,8 +63,13 @@ def locate(text: str, pieces: Sequence[str]) -> list[Span]:
 
 def _agreement(theirs: Sequence[tuple[str, int]], mine: Sequence[tuple[str, Span]], i: int, j: int) -> tuple[int, int]:
     """How many units of the pieces and of the text to pass until both agree again; all of both if they never do."""
+    # A blank more or less is the usual case (the one before the first word), and one character that agrees settles it.
+    if theirs[i][0] == _BLANK and i + 1 < len(theirs) and theirs[i + 1][0] == mine[j][0]:
+        return 1, 0
+    if mine[j][0] == _BLANK and j + 1 < len(mine) and mine[j + 1][0] == theirs[i][0]:
+        return 0, 1
     for total in range(1, 2 * _REACH + 1):
-        for skip in range(total + 1):
+        for skip in sorted(range(total + 1), key=lambda n: abs(2 * n - total)):  # one for one before more for less
             a, b = i + skip, j + total - skip
             if a > len(theirs) or b > len(mine):
                 continue
@@ -133,7 +138,7 @@ def _piece_units(pieces: Sequence[str]) -> list[tuple[str, int]]:
                 continue
             pending = b""
         else:
-            shown, owner, pending = piece.replace("</w>", _BLANK), number, b""
+            shown, owner, pending = piece.removesuffix("</w>"), number, b""  # the end of a word is no character
         for u in "".join(map(_decomposed, shown)):
             blank = _is_blank(u)
             if not (blank and units and units[-1][0] == _BLANK):

@@ -92,7 +92,9 @@ def decoder_start(loaded: LoadedModel) -> list[int]:
         language = _language_id(tokenizer, "target_language", target)
         # mBART's first models start from the language itself.
         return [language] if start in languages.values() else [start, language]
-    if languages and start not in languages.values():
+    if start in languages.values():
+        return [start]
+    if languages:
         raise OptionError(
             f"'{loaded.name}' writes several languages: say which with target_language, one of {_listed(languages)}"
         )
