@@ -9,6 +9,7 @@ asked for, and pickled weights are read by transformers with ``weights_only``.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -276,6 +277,10 @@ def _read(
                 network = auto.from_pretrained(target, **weights)
     except ImportError as e:
         raise _missing(name, e) from None
+    except AttributeError as e:  # transformers 5.0 trips over tokenizers that it left out for want of sentencepiece
+        if importlib.util.find_spec("sentencepiece") is not None:
+            raise
+        raise _missing(name, ImportError("sentencepiece")) from e
     except SafetensorError as e:
         raise DamagedFileError(f"the weights of '{name}' are damaged: {_sentence(e)}") from None
     except (OSError, ValueError, KeyError, RuntimeError) as e:
