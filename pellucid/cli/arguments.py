@@ -44,6 +44,8 @@ def add_prompt(p: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--parse-special", action="store_true", help="with --raw: read control tokens in the prompt as such"
     )
+    what.add_argument("--source-language", metavar="CODE", help="of a translation model that reads several")
+    what.add_argument("--target-language", metavar="CODE", help="of a translation model that writes several")
     what.add_argument(
         "--max-new-tokens", type=int, default=64, metavar="N", help="length of the model's answer, at most"
     )
@@ -145,7 +147,8 @@ def goal_options(options: argparse.Namespace) -> dict[str, Any]:
 
 def explain_options(options: argparse.Namespace) -> dict[str, Any]:
     """The other keywords of ``Model.explain`` and ``Model.compare``, but for the method, its own, and progress."""
-    names = ("per_token", "raw", "parse_special", "max_new_tokens", "temperature", "seed", "precision", "memory")
+    names = ["per_token", "raw", "parse_special", "source_language", "target_language"]
+    names += ["max_new_tokens", "temperature", "seed", "precision", "memory"]
     return {"span": span_of(options), "trust": not options.no_trust, **{n: getattr(options, n) for n in names}}
 
 

@@ -56,6 +56,24 @@ def align_ids(tokenizer: Any, ids: list[int]) -> tuple[str, list[Span]]:
         spans += [(len(text), len(text) + len(new))] * pending
         text += new
         window, whole = whole, i + 1
+    # Decoders that trim the blanks at the ends of what they are given lose some at the windows' borders.
+    entire = _decode(tokenizer, ids)
+    return (text, spans) if text == entire else _align_by_beginnings(tokenizer, ids, entire)
+
+
+def _align_by_beginnings(tokenizer: Any, ids: list[int], text: str) -> tuple[str, list[Span]]:
+    """As ``align_ids``, from the texts of the first 1, 2, 3, ... ids; quadratic."""
+    spans: list[Span] = []
+    reached = 0
+    for i in range(len(ids)):
+        now = _decode(tokenizer, ids[: i + 1]) if i + 1 < len(ids) else text
+        # How far this beginning agrees with the whole: not into half a character, nor past what comes later.
+        end = next((k for k, (a, b) in enumerate(zip(now, text, strict=False)) if a != b), min(len(now), len(text)))
+        spans.append((reached, max(end, reached)))
+        reached = max(end, reached)
+    for i in range(len(ids) - 2, -1, -1):  # a token of part of a character goes with the one that ends it
+        if spans[i][0] == spans[i][1] and _decode(tokenizer, ids[i : i + 1]).endswith(_REPLACEMENT):
+            spans[i] = spans[i + 1]
     return text, spans
 
 

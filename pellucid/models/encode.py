@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pellucid.errors import InputError, TemplateError
 from pellucid.models.align import Span, align_ids, cover, words
 from pellucid.models.load import LoadedModel
+from pellucid.models.pieces import read
+from pellucid.models.seq2seq import instruction, read_target, source_frame
 
 Messages = Sequence[Mapping[str, str]]
 ROLES = ("system", "user", "assistant", "tool")
@@ -85,13 +87,15 @@ def encode(loaded: LoadedModel, prompt: str | Messages, *, raw: bool = False, pa
         if not text.strip():
             raise InputError("the prompt is empty: expected some text")
     template = getattr(loaded.tokenizer, "chat_template", None)
+    if messages is not None and loaded.kind == "seq2seq":
+        raise InputError(f"'{loaded.name}' is an encoder-decoder model, which reads one text: give a text, no messages")
     if messages is not None and not template:
         raise TemplateError(
             f"'{loaded.name}' has no chat template, so it cannot read messages: give one text, or a chat model"
         )
     if messages is not None and raw:
         raise InputError("raw=True and messages exclude each other: raw means one text, without a chat template")
-    as_raw = raw or not template
+    as_raw = raw or not template or loaded.kind == "seq2seq"
     if parse_special and not as_raw:
         raise InputError("parse_special needs raw=True: with a chat template, what the user wrote is always text")
     if as_raw:
@@ -100,9 +104,15 @@ def encode(loaded: LoadedModel, prompt: str | Messages, *, raw: bool = False, pa
     else:
         segments = follow_template(loaded, messages or ({"role": "user", "content": text or ""},))
     rendered = "".join(s.text for s in segments)
-    bos = _raw_prefix(loaded) if as_raw else []
+    end: list[int] = []
+    if loaded.kind == "seq2seq":
+        bos, end = source_frame(loaded)
+    else:
+        bos = _raw_prefix(loaded) if as_raw else []
     pieces = tokenize(loaded.tokenizer, segments, parse_content=parse_special)
     tokens = _tokens(loaded, segments, rendered, bos, pieces, bare=messages is None and not as_raw)
+    if loaded.kind == "seq2seq":
+        tokens = _as_source(loaded, rendered, tokens, end)
     if not tokens:
         raise InputError("the prompt holds no token: expected some text")
     return Encoded(text, messages, rendered, as_raw, tokens)
@@ -117,6 +127,11 @@ def encode_target(loaded: LoadedModel, prompt: Encoded, target: str) -> list[int
     check_text(target, "the target")
     if not target:
         raise InputError("the target is empty: expected the answer to explain, or none to let the model answer")
+    if loaded.kind == "seq2seq":
+        given = read_target(loaded, target)[0]
+        if not given:
+            raise InputError(f"the target {target!r} holds no token")
+        return given
     last = max((k for k, t in enumerate(prompt.tokens) if t.role == "special"), default=-1)
     tail, first = (
         prompt.ids[last + 1 :],
@@ -216,17 +231,19 @@ def tokenize(tokenizer: Any, segments: list[Segment], *, parse_content: bool = F
     rendered = "".join(s.text for s in segments)
     contents = [s for s in segments if s.role != "template"]
     if parse_content or not any(marker.search(s.text) for s in contents):
-        out = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
-        spans = cover([(int(a), int(b)) for a, b in out["offset_mapping"]], len(rendered))
+        ids, spans = read(tokenizer, rendered, control=True)
         return [
             _Piece(i, (a, b), added.get(rendered[a:b]) == i and marker.fullmatch(rendered[a:b]) is not None)
-            for i, (a, b) in zip(out["input_ids"], spans, strict=True)
+            for i, (a, b) in zip(ids, spans, strict=True)
         ]
+    if not tokenizer.is_fast and contents == segments:  # these can be told to read every marker as text
+        ids, spans = read(tokenizer, rendered)
+        return [_Piece(i, span, False) for i, span in zip(ids, spans, strict=True)]
 
     pieces: list[_Piece] = []
     begin = at = 0
 
-    def read(end: int) -> None:
+    def plain(end: int) -> None:
         """Tokens of the plain stretch from ``begin`` to ``end``."""
         nonlocal begin
         ids, offsets = _plain(tokenizer, rendered[begin:end], first=begin == 0)
@@ -237,13 +254,13 @@ def tokenize(tokenizer: Any, segments: list[Segment], *, parse_content: bool = F
         for m in marker.finditer(segment.text):
             start, end = at + m.start(), at + m.end()
             if segment.role == "template":
-                read(start)
+                plain(start)
                 pieces.append(_Piece(added[m[0]], (start, end), True))
                 begin = end
             else:  # the tokenizer can be told to split special tokens, but not other added ones: cut those in two
-                read(start + 1)
+                plain(start + 1)
         at += len(segment.text)
-    read(at)
+    plain(at)
     return pieces
 
 
@@ -251,7 +268,8 @@ def _plain(tokenizer: Any, text: str, *, first: bool = True) -> tuple[list[int],
     """Ids and offsets of text in which nothing is a control token; ``first``: it is the beginning of the whole."""
     if not text:
         return [], []
-    metaspace = getattr(tokenizer.backend_tokenizer.pre_tokenizer, "prepend_scheme", None)
+    backend = getattr(tokenizer, "backend_tokenizer", None)  # None: a slow one
+    metaspace = getattr(getattr(backend, "pre_tokenizer", None), "prepend_scheme", None)
     if not first and metaspace == "first":  # such a tokenizer would put a blank before every stretch: ask a copy
         from tokenizers import Tokenizer
 
@@ -260,9 +278,7 @@ def _plain(tokenizer: Any, text: str, *, first: bool = True) -> tuple[list[int],
         copy.encode_special_tokens = True
         e = copy.encode(text, add_special_tokens=False)
         return list(e.ids), cover([(int(a), int(b)) for a, b in e.offsets], len(text))
-    out = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-    ids, offsets = list(out["input_ids"]), [(int(a), int(b)) for a, b in out["offset_mapping"]]
-    return ids, cover(offsets, len(text))
+    return read(tokenizer, text)
 
 
 def _raw_prefix(loaded: LoadedModel) -> list[int]:
@@ -274,6 +290,19 @@ def _raw_prefix(loaded: LoadedModel) -> list[int]:
         if with_special[k : k + len(plain)] == plain:
             return list(with_special[:k])
     return []
+
+
+def _as_source(loaded: LoadedModel, text: str, tokens: tuple[Token, ...], end: list[int]) -> tuple[Token, ...]:
+    """A source as an encoder reads it: what tells the model its task is special, and ``end`` follows the text."""
+    task, last = instruction(loaded, text), tokens[-1].word if tokens else -1
+    marked = tuple(
+        replace(t, role="special") if t.role == "user" and t.end is not None and t.end <= task else t for t in tokens
+    )
+    names = [str(loaded.tokenizer.convert_ids_to_tokens(i)) for i in end]
+    return marked + tuple(
+        Token(name, i, None, None, "special", None, last + 1 + k)
+        for k, (i, name) in enumerate(zip(end, names, strict=True))
+    )
 
 
 def _tokens(
@@ -307,7 +336,8 @@ def _tokens(
         hit = next(((a, b, s) for a, b, s in inside if max(a, start) < min(b, end)), None)
         word = len(bos) + number
         if piece.special or hit is None:
-            tokens.append(Token(text, piece.id, None, None, "special" if piece.special else "template", None, word))
+            shown = text or str(loaded.tokenizer.convert_ids_to_tokens(piece.id))  # a blank that no text stands for
+            tokens.append(Token(shown, piece.id, None, None, "special" if piece.special else "template", None, word))
             continue
         a, b, segment = hit
         first = segment.offset + max(start, a) - a

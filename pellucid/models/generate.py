@@ -3,7 +3,8 @@
     generate(loaded, encoded.ids, max_new_tokens=32)
 
 Greedy unless a temperature is given; transformers' ``generate`` does the work, with every sampling default that a
-model's files may carry (top-k 50, penalties) switched off, so that the answer is the model's own distribution.
+model's files may carry (top-k 50, penalties, beams) switched off, so that the answer is the model's own distribution.
+An encoder-decoder begins with what its decoder is always fed first (``models/seq2seq.py``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from pellucid.errors import InputError, OptionError
 from pellucid.models.load import LoadedModel
+from pellucid.models.seq2seq import decoder_start
 from pellucid.progress import Progress, silent
 
 
@@ -74,6 +76,13 @@ def generate(
 
     network: Any = loaded.network
     inputs = torch.tensor([ids], device=loaded.device)  # [1, prompt]
+    begin, feed = len(ids), {}  # what stands before the answer in what comes back
+    if loaded.kind == "seq2seq":
+        start = decoder_start(loaded)
+        begin, feed = len(start), {"decoder_input_ids": torch.tensor([start], device=loaded.device)}
+        options["decoder_start_token_id"] = start[0]
+        # Not a matter of taste: these (Marian's padding) are no tokens of a text.
+        options["bad_words_ids"] = getattr(network.generation_config, "bad_words_ids", None)
     saved = network.generation_config
     devices = [inputs.device] if inputs.device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices=devices):
@@ -81,10 +90,10 @@ def generate(
         # generate() fills gaps of a given configuration from the model's own, so the model's steps aside meanwhile.
         network.generation_config = GenerationConfig(**options)
         try:
-            out = network.generate(inputs, attention_mask=torch.ones_like(inputs), streamer=Count())  # [1, all]
+            out = network.generate(inputs, attention_mask=torch.ones_like(inputs), streamer=Count(), **feed)
         finally:
             network.generation_config = saved
-    answer = out[0, len(ids) :].tolist()
+    answer = out[0, begin:].tolist()
     while answer and answer[-1] in ends:
         answer.pop()
     if not answer:

@@ -9,6 +9,7 @@ asked for, and pickled weights are read by transformers with ``weights_only``.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("8bit", "4bit")
+#: Extra: packages that tokenizers ask for.
+_EXTRAS = {"sentencepiece": ("sentencepiece", "protobuf"), "sacremoses": ("sacremoses",), "tiktoken": ("tiktoken",)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +49,8 @@ class LoadedModel:
 
     ``network`` is in evaluation mode and its weights carry no gradients. ``context`` is the longest input in tokens
     that the model was made for, None where its configuration does not say. ``kind`` is what it answers with
-    (``pellucid.models.kinds``).
+    (``pellucid.models.kinds``). ``source_language`` and ``target_language`` are what an encoder-decoder that knows
+    several was told (``pellucid.models.seq2seq.speaking``).
     """
 
     network: PreTrainedModel
@@ -56,6 +60,8 @@ class LoadedModel:
     revision: str | None
     context: int | None
     kind: str = "causal"
+    source_language: str | None = None
+    target_language: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -270,18 +276,28 @@ def _read(
                 progress(stage, 1, 2)
                 network = auto.from_pretrained(target, **weights)
     except ImportError as e:
-        raise MissingExtraError(f"'{name}' needs a package that is not installed: {_sentence(e)}") from None
+        raise _missing(name, e) from None
+    except AttributeError as e:  # transformers 5.0 trips over tokenizers that it left out for want of sentencepiece
+        if importlib.util.find_spec("sentencepiece") is not None:
+            raise
+        raise _missing(name, ImportError("sentencepiece")) from e
     except SafetensorError as e:
         raise DamagedFileError(f"the weights of '{name}' are damaged: {_sentence(e)}") from None
     except (OSError, ValueError, KeyError, RuntimeError) as e:
         raise _load_error(name, hub, e) from None
     progress(stage, 2, 2)
-    if not getattr(tokenizer, "is_fast", False):
-        raise ModelError(
-            f"the tokenizer of '{name}' ({type(tokenizer).__name__}) gives no character offsets: a model with a "
-            "tokenizer.json is needed"
-        )
     return network, tokenizer
+
+
+def _missing(name: str, e: ImportError) -> MissingExtraError:
+    """What to install, in one sentence: transformers' own take a page."""
+    for extra, packages in _EXTRAS.items():
+        for package in packages:
+            if package in str(e).lower():
+                return MissingExtraError(
+                    f"'{name}' needs {package}, which is not installed: pip install 'pellucid[{extra}]'"
+                )
+    return MissingExtraError(f"'{name}' needs a package that is not installed: {_sentence(e)}")
 
 
 def _sentence(e: BaseException) -> str:

@@ -242,7 +242,17 @@ def replacements(run: Run, replace: str | int) -> list[int] | None:
             raise OptionError(f"'{run.loaded.name}' has no padding token: use replace='neutral' or 'remove'")
         return [int(pad)] * prompt
     if replace == "neutral":
-        return [int(tokenizer(" ", add_special_tokens=False)["input_ids"][0])] * prompt
+        blank = tokenizer(" ", add_special_tokens=False)["input_ids"]
+        if not blank:  # sentencepiece drops blanks at the ends of a text; this is its own mark for one
+            blank = [i for i in [tokenizer.convert_tokens_to_ids("▁")] if i not in (None, tokenizer.unk_token_id)]
+        if not blank:
+            raise OptionError(f"'{run.loaded.name}' has no token for a blank: use replace='pad' or 'remove'")
+        return [int(blank[0])] * prompt
+    if replace == "sample" and run.loaded.kind != "causal":
+        raise OptionError(
+            f"replace='sample' draws what a causal model predicts at each place of its prompt, and '{run.loaded.name}' "
+            f"is of the kind '{run.loaded.kind}': use replace='remove', 'pad' or 'neutral'"
+        )
     if replace == "sample":
         return sampled(run, torch.Generator().manual_seed(run.seed))
     raise unknown("replacement", replace, [*REPLACEMENTS, "a token's number"])

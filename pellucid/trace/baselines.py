@@ -44,22 +44,27 @@ def _everywhere(run: Run, name: str | int, plain: Tensor) -> Tensor:
 
     if name == "zero":
         return torch.zeros_like(plain)
-    embed: Any = run.loaded.network.get_input_embeddings()
+    return torch.cat([_row(run, table, name, plain).expand_as(plain[some]) for some, table in run.tables])
+
+
+def _row(run: Run, table: Any, name: str | int, plain: Tensor) -> Tensor:
+    """One embedding [1, width] of ``table``."""
+    import torch
+
+    device = table.weight.device
     if name == "mean":
         total = torch.zeros_like(plain[0])
-        for ids in torch.arange(embed.num_embeddings, device=plain.device).split(_ROWS):
-            total += embed(ids).detach().to(plain.dtype).sum(0)
-        mean: Tensor = total / embed.num_embeddings
-        return mean.expand_as(plain)
-    one = torch.tensor([_token(run, name)], device=plain.device)
-    row: Tensor = embed(one).detach().to(plain.dtype)
-    return row.expand_as(plain)
+        for ids in torch.arange(table.num_embeddings, device=device).split(_ROWS):
+            total += table(ids).detach().to(plain).sum(0)
+        mean: Tensor = (total / table.num_embeddings)[None]
+        return mean
+    one = torch.tensor([_token(run, name, table.num_embeddings)], device=device)
+    row: Tensor = table(one).detach()
+    return row.to(plain)
 
 
-def _token(run: Run, name: str | int) -> int:
+def _token(run: Run, name: str | int, size: int) -> int:
     tokenizer: Any = run.loaded.tokenizer
-    embed: Any = run.loaded.network.get_input_embeddings()
-    size = embed.num_embeddings
     expected = f"expected {', '.join(NAMED)}, or one token of the vocabulary as text or number"
     if name == "pad":
         pad = tokenizer.pad_token_id

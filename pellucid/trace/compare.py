@@ -24,6 +24,7 @@ from pellucid.trace.result import Trace
 if TYPE_CHECKING:
     from pellucid.models.encode import Messages
     from pellucid.models.load import LoadedModel
+from pellucid.models.seq2seq import speaking
 
 SCHEMA = "pellucid.comparison/1"
 DEFAULT_METHODS = ("saliency", "input_x_gradient")
@@ -156,6 +157,8 @@ def compare(
     trust: bool = True,
     seed: int = 0,
     precision: str = "full",
+    source_language: str | None = None,
+    target_language: str | None = None,
     progress: Progress = silent,
     **options: Any,
 ) -> Comparison:
@@ -176,6 +179,7 @@ def compare(
             raise OptionError(f"compare has no option '{name}': parameters of a method go into parameters")
     own = parameters or {}
     check_methods(methods, own, top_k)
+    loaded = speaking(loaded, source_language, target_language)
     ready = prepare(
         loaded,
         prompt,

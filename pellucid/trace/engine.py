@@ -127,10 +127,15 @@ class Run:
         """Input embeddings of prompt and answer [tokens, width], in float32 or wider."""
         return _wide(self._embed())
 
-    def _embed(self) -> Tensor:
+    @property
+    def tables(self) -> list[tuple[slice, Any]]:
+        """Which embedding layer reads which of the run's tokens."""
         network: Any = self.loaded.network
-        embedded: Tensor = network.get_input_embeddings()(self.ids)[0].detach()
-        return embedded
+        return [(slice(None), network.get_input_embeddings())]
+
+    def _embed(self) -> Tensor:
+        rows = [table(self.ids[:, some])[0].detach() for some, table in self.tables]
+        return torch.cat([r.to(rows[0].device) for r in rows])
 
     def logits_after(self, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
         """For each prompt in place of the real one, the targets' logits [targets, vocabulary]: for kinds of model whose

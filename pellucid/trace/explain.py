@@ -19,6 +19,7 @@ import torch
 from pellucid.errors import ModelError, NumericError, OptionError
 from pellucid.models.encode import Encoded, Messages
 from pellucid.models.load import LoadedModel
+from pellucid.models.seq2seq import speaking
 from pellucid.progress import Progress, silent
 from pellucid.trace import auto
 from pellucid.trace import units as stretches
@@ -72,6 +73,8 @@ def explain(
     per_token: bool = False,
     raw: bool = False,
     parse_special: bool = False,
+    source_language: str | None = None,
+    target_language: str | None = None,
     trust: bool = True,
     max_new_tokens: int = 64,
     temperature: float = 0.0,
@@ -100,6 +103,8 @@ def explain(
       token scores become a unit's: ``sum``, ``mean``, ``max_abs``; the method's own way where None.
     - ``per_token``: also the matrix ``scores`` [targets, prompt tokens + targets].
     - ``raw``: no chat template; ``parse_special`` then reads control tokens in the prompt as such.
+    - ``source_language``, ``target_language``: what an encoder-decoder that knows several reads and writes, by its
+      tokenizer's names ("eng_Latn", "fra_Latn" for NLLB; "en", "fr" for M2M100).
     - ``trust``: measure it (nine forward passes over the shortened prompt).
     - ``precision``: ``full``, or ``fast`` (bfloat16 products where the hardware has them).
     - ``memory``: what may be added: ``auto``, bytes, or text like ``2GB``.
@@ -118,6 +123,7 @@ def explain(
         unit=unit,
         merge=merge,
     )
+    loaded = speaking(loaded, source_language, target_language)
     ready = prepare(
         loaded,
         prompt,
@@ -250,10 +256,14 @@ def explain_prepared(
                 allowed=ready.allowed,
                 precision=used,
                 progress=progress,
+                logits_after=None if run.shares_prefix else run.logits_after,
             )
             forwards += passes
     seconds = time.perf_counter() - began
     details = {**scores.details, **stretches.score_details(ready.kind, encoded)}
+    for option in ("source_language", "target_language"):
+        if getattr(loaded, option) is not None:
+            details[option] = getattr(loaded, option)
     if ready.goal.details:
         details["objective"] = ready.goal.details
     return Trace(

@@ -19,6 +19,7 @@ from pellucid.errors import OptionError
 from pellucid.models.encode import Encoded
 from pellucid.models.load import LoadedModel
 from pellucid.trace.contrast import contrast
+from pellucid.trace.memory import Shape
 from pellucid.trace.objective import OBJECTIVES, Function, Objective, check
 from pellucid.trace.reference import Part, against_reference
 from pellucid.trace.result import Span
@@ -63,7 +64,7 @@ def custom(function: Function, loaded: LoadedModel, answer: Sequence[int], *, pe
     """A user's function as an objective, tried out on random logits. Raises ``OptionError`` for what it cannot be."""
     name = getattr(function, "__name__", type(function).__name__)
     name = "custom" if name == "<lambda>" else name
-    vocabulary = int(loaded.network.config.get_text_config().vocab_size)
+    vocabulary = Shape.of(loaded.network).vocabulary
     generator = torch.Generator().manual_seed(0)
     ids = torch.tensor(list(answer), device=loaded.device)
 

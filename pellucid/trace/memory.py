@@ -26,6 +26,7 @@ _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "m
 _SHARE = 0.6  # of free memory for us under "auto": the rest is for others and for what a count does not see
 _LONGEST_BATCHED = 1024  # above, plain attention's squares cost more than batching wins
 _SAMPLE_SECONDS = 0.005
+_FEED_FORWARD = ("encoder_ffn_dim", "decoder_ffn_dim", "d_ff")  # encoder-decoders' names for the MLP's width
 
 
 def free_memory(device: torch.device) -> int:
@@ -78,7 +79,8 @@ class Shape:
         """Read from a configuration, whatever names its family uses (GPT-2's ``n_inner`` may be None: 4 widths)."""
         c = network.config.get_text_config()
         width = int(c.hidden_size)
-        mlp = getattr(c, "intermediate_size", None) or getattr(c, "n_inner", None) or 4 * width
+        mlp = getattr(c, "intermediate_size", None) or getattr(c, "n_inner", None)
+        mlp = mlp or max((int(getattr(c, n, None) or 0) for n in _FEED_FORWARD), default=0) or 4 * width
         experts = getattr(c, "num_experts_per_tok", None) or 1
         size = network.dtype.itemsize
         return cls(
@@ -86,7 +88,7 @@ class Shape:
             width,
             int(mlp) * int(experts),
             int(c.num_attention_heads),
-            c.vocab_size,
+            int(getattr(c, "decoder_vocab_size", None) or c.vocab_size),
             size,
         )
 

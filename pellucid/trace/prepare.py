@@ -17,6 +17,7 @@ from pellucid.models.align import align_ids
 from pellucid.models.encode import Encoded, Messages, encode, encode_target
 from pellucid.models.generate import generate
 from pellucid.models.load import LoadedModel
+from pellucid.models.seq2seq import decoder_start
 from pellucid.progress import Progress, silent
 from pellucid.trace import goal as goals
 from pellucid.trace import objective as objectives
@@ -91,7 +92,9 @@ def prepare(
     began = time.perf_counter()
     asked: dict[str, Any] = {}
     if target is None:
-        room = max_new_tokens if loaded.context is None else min(max_new_tokens, loaded.context - len(encoded.ids))
+        room = max_new_tokens
+        if loaded.context is not None:
+            room = min(room, loaded.context - _before_answer(loaded, encoded))
         ids = generate(loaded, encoded.ids, max_new_tokens=room, temperature=temperature, seed=seed, progress=progress)
         asked = {"max_new_tokens": max_new_tokens, "temperature": temperature}
     else:
@@ -144,7 +147,22 @@ def _check_contrast(goal: goals.Goal, span: Span | None, name: str) -> None:
         )
 
 
+def _before_answer(loaded: LoadedModel, encoded: Encoded) -> int:
+    """Tokens that stand before the answer in the context that it shares."""
+    return len(decoder_start(loaded)) if loaded.kind == "seq2seq" else len(encoded.ids)
+
+
 def _check_context(loaded: LoadedModel, prompt: int, answer: int) -> None:
+    if loaded.context is not None and loaded.kind == "seq2seq":
+        # The encoder reads the source, the decoder its start and all of the answer but the last token.
+        for what, length in (("source", prompt), ("answer", len(decoder_start(loaded)) + answer - 1)):
+            if length > loaded.context:
+                raise ContextError(
+                    f"the {what}'s {length} tokens (with those that frame it) do not fit the {loaded.context} that "
+                    f"'{loaded.name}' can {'read' if what == 'source' else 'write'}: shorten the {what} by at least "
+                    f"{length - loaded.context} tokens, or explain it sentence by sentence"
+                )
+        return
     if loaded.context is not None and prompt + answer > loaded.context:
         what = f"{prompt} tokens" if answer == 1 else f"{prompt} and the answer's {answer} tokens"
         raise ContextError(

@@ -13,6 +13,7 @@ from pellucid.trace.engine import Run
 #: kind of model: (module, class)
 RUNS = {
     "causal": ("pellucid.trace.engine", "Run"),
+    "seq2seq": ("pellucid.trace.seq2seq", "Seq2SeqRun"),
 }
 
 

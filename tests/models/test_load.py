@@ -14,7 +14,6 @@ import pellucid
 from pellucid.errors import (
     DamagedFileError,
     MissingExtraError,
-    ModelError,
     OfflineError,
     OptionError,
     UnknownModelError,
@@ -191,14 +190,6 @@ def test_folder(tiny_folder: Path, tmp_path: Path) -> None:
     (broken / "config.json").write_text("{")
     with pytest.raises(DamagedFileError, match="cannot be loaded"):
         load_model(str(broken), device="cpu")
-
-
-def test_tokenizer_without_offsets(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transformers import PreTrainedTokenizerFast
-
-    monkeypatch.setattr(PreTrainedTokenizerFast, "is_fast", False)
-    with pytest.raises(ModelError, match="gives no character offsets"):
-        load_model(str(tiny_folder), device="cpu")
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a/b/c/d", "no model!", "-x/y"])

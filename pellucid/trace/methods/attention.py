@@ -8,6 +8,9 @@ predicts target i gives to j. Never negative; a target's scores add up to 1. The
 forward pass, no backward pass. A description of the model's inside, not of effects: Jain & Wallace 2019
 (arXiv:1902.10186) say why the two differ, and the trust line says by how much here.
 
+In an encoder-decoder the source's scores are cross attention, and those of the answer so far the decoder's own
+attention; each adds up to 1 for a target, less what the decoder's start tokens get. Layers are the decoder's.
+
 Bahdanau et al. 2015 (arXiv:1409.0473); Vaswani et al. 2017 (arXiv:1706.03762).
 """
 
@@ -69,6 +72,8 @@ def attention(run: Run, *, layers: str | int | Sequence[int], heads: str | int |
     """Mean attention weight over layers and heads."""
     import torch
 
+    if run.loaded.kind == "seq2seq":
+        return _of_decoder(run, layers, heads)
     depth, width = shape(run)
     which, of = chosen(layers, depth, "layers"), chosen(heads, width, "heads")
     rows = torch.zeros(run.targets, run.ids.shape[1], device=run.ids.device)
@@ -84,6 +89,17 @@ def attention(run: Run, *, layers: str | int | Sequence[int], heads: str | int |
     return from_rows(run, rows / (len(which) * len(of)))
 
 
+def _of_decoder(run: Any, layers: str | int | Sequence[int], heads: str | int | Sequence[int]) -> Scores:
+    """Cross attention for the source, the decoder's own for the answer; ``run`` is a ``Seq2SeqRun``."""
+    import torch
+
+    parts = []
+    for weights in run.attentions():  # [layers, heads, targets, tokens]
+        which, of = chosen(layers, weights.shape[0], "layers"), chosen(heads, weights.shape[1], "heads")
+        parts.append(weights[which][:, of].mean((0, 1)))
+    return from_rows(run, torch.cat(parts, 1))
+
+
 METHOD = Method(
     name="attention",
     description="attention weights from the answer's positions, mean over layers and heads",
@@ -92,7 +108,7 @@ METHOD = Method(
     cost="1 forward",
     signed=False,
     needs="attention",
-    kinds=("causal",),
+    kinds=("causal", "seq2seq"),
     function=attention,
     parameters={"layers": "all", "heads": "all"},
 )

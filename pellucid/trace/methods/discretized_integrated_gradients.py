@@ -76,6 +76,14 @@ def word_way(words: Tensor, token: int, end: Tensor, *, steps: int, neighbors: i
     return torch.stack([*points, end])
 
 
+def vocabulary(table: Any, like: Tensor) -> Tensor:
+    """All embeddings of a layer [vocabulary, width], on the device and in the dtype of ``like``."""
+    import torch
+
+    every = torch.arange(table.num_embeddings, device=table.weight.device)
+    return torch.cat([table(part).detach() for part in every.split(8192)]).to(like)
+
+
 def discretized_integrated_gradients(
     run: Run, *, steps: int, neighbors: int, strategy: str, baseline: str | int, walk: str
 ) -> Scores:
@@ -89,18 +97,19 @@ def discretized_integrated_gradients(
             raise OptionError(f"{name} should be a whole number of at least 1, given {value!r}")
     if strategy not in STRATEGIES:
         raise unknown("strategy", strategy, list(STRATEGIES))
-    embed: Any = run.loaded.network.get_input_embeddings()
-    plain, start = run.embeddings, get_baseline(run, baseline, walk)
-    every = torch.arange(embed.num_embeddings, device=plain.device)
-    words = torch.cat([embed(part).detach() for part in every.split(8192)]).to(plain.dtype)
-    ids = run.ids[0].tolist()
-    ways: dict[int, Tensor] = {}
-    for n, i in enumerate(ids):
-        if i not in ways:
-            run.progress("walking", n, len(ids))
-            ways[i] = word_way(words, i, start[n], steps=steps, neighbors=neighbors, strategy=strategy)
+    start, ids = get_baseline(run, baseline, walk), run.ids[0].tolist()
+    found: list[Tensor] = []
+    for some, table in run.tables:
+        words = vocabulary(table, start)
+        ways: dict[tuple[int, bool], Tensor] = {}
+        for n in range(len(ids))[some]:
+            key = ids[n], torch.equal(start[n], words[ids[n]])  # one that stays goes nowhere, whatever its likes do
+            if key not in ways:
+                run.progress("walking", n, len(ids))
+                ways[key] = word_way(words, ids[n], start[n], steps=steps, neighbors=neighbors, strategy=strategy)
+            found.append(ways[key])
     run.progress("walking", len(ids), len(ids))
-    path = torch.stack([ways[i] for i in ids], 1)  # [steps + 1, tokens, width]
+    path = torch.stack(found, 1)  # [steps + 1, tokens, width]
     at = 0
 
     def points() -> Iterator[tuple[float, Tensor]]:
