@@ -24,7 +24,7 @@ import torch
 
 from pellucid.bench.records import Records
 from pellucid.bench.squad import Example, read
-from pellucid.errors import Error, InputError, OptionError
+from pellucid.errors import Error, InputError, OptionError, unknown
 from pellucid.models.encode import Encoded, encode
 from pellucid.models.generate import generate
 from pellucid.models.load import LoadedModel
@@ -42,20 +42,28 @@ from pellucid.trace.runs import run_class
 from pellucid.version import __version__
 
 PROMPT = "{context}\n\n{question}"
+RANKS = ("signed", "magnitude")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the board: a method with parameters, written ``gim`` or ``gim:times_input=false``."""
+    """A row of the board: a method with parameters, written ``gim`` or ``gim:temperature=1``. ``@signed`` or
+    ``@magnitude`` at the end reads its scores so, instead of as the method says (``Method.ranks``)."""
 
     label: str
     method: Method
     parameters: dict[str, Any]
+    ranks: str
 
     @classmethod
     def parse(cls, text: str) -> Entry:
         """From text. Raises ``OptionError``."""
-        return cls(text.strip(), *parse(text))
+        label = text.strip()
+        name, at, ranks = label.rpartition("@")
+        if at and ranks not in RANKS:
+            raise unknown("way to read scores", ranks, list(RANKS))
+        chosen, parameters = parse(name if at else label)
+        return cls(label, chosen, parameters, ranks if at else chosen.ranks)
 
 
 @dataclass(frozen=True)
@@ -220,7 +228,7 @@ def _records(
     before = forward_seconds(new_run())
     for k, e in enumerate(entries):
         progress(e.label, k, len(entries))
-        record: dict[str, Any] = {"example": asked.id, "method": e.label, "signed": e.method.ranks == "signed"}
+        record: dict[str, Any] = {"example": asked.id, "method": e.label, "signed": e.ranks == "signed"}
         run = new_run()
         began = time.perf_counter()
         try:
@@ -231,7 +239,7 @@ def _records(
         synchronise(loaded)
         seconds = time.perf_counter() - began
         after = forward_seconds(new_run())
-        own = importance(total.double().cpu().numpy()[asked.candidates], e.method.ranks)
+        own = importance(total.double().cpu().numpy()[asked.candidates], e.ranks)
         scores[e.label] = own
         record |= {
             "seconds": round(seconds, 4),
@@ -244,7 +252,7 @@ def _records(
         if sanity:
             with randomised(loaded.network, seed=settings.seed):
                 other = e.method(new_run(), **e.parameters).total.double().cpu().numpy()[asked.candidates]
-            record["randomised"] = finite(spearman(np.abs(own), np.abs(importance(other, e.method.ranks))))
+            record["randomised"] = finite(spearman(np.abs(own), np.abs(importance(other, e.ranks))))
         found.append(record)
     run = new_run()
     run.progress = progress

@@ -175,6 +175,14 @@ def test_unknown_parameters_and_methods() -> None:
         entries("integrated_gradients:stepz=3")
     with pytest.raises(OptionError, match="method"):
         entries("salience")
+    with pytest.raises(OptionError, match="way to read scores 'both'"):
+        entries("gim@both")
+    found = entries("gim", "gim@magnitude", "gim:times_input=false@magnitude")
+    assert [(e.ranks, e.parameters) for e in found] == [
+        ("signed", {}),
+        ("magnitude", {}),
+        ("magnitude", {"times_input": False}),
+    ]
 
 
 def lines() -> list[dict]:  # type: ignore[type-arg]

@@ -119,6 +119,7 @@ METHOD = Method(
     formula="x_j . g_j, g the modified gradient",
     cost="1 forward, 1 backward (1 backward a target token for the matrix)",
     signed=True,
+    ranks="signed",
     needs="gradient",
     kinds=("causal",),
     function=gim,

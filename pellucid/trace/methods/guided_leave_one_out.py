@@ -2,7 +2,8 @@
 
     pellucid explain --method guided_leave_one_out --param guide=ifr --param budget=24 "..."
 
-``guide`` (any method that is no what-if method; IFR by default) ranks the units by magnitude. The ``budget`` first
+``guide`` (any method that is no what-if method; IFR by default) ranks the units, by magnitude or sign as its scores
+are read. The ``budget`` first
 (a count, or a share of the units) are left out one at a time: score_u = s(prompt) - s(prompt without u), exact. The
 others keep the guide's score, scaled so that the guide's and the exact magnitudes of the measured units add up to the
 same, and held below the smallest measured magnitude: the guide chose not to look at them. ``details["measured_units"]``

@@ -9,7 +9,7 @@ leave-one-out; a group that was not refined shares its fall equally over its uni
 groups each level left out and refined. With w units and b of them a group, about w / b + keep * w forward passes.
 
 ``guide`` names a cheap method (``ifr``, ``gim:times_input=false``, ...) that chooses among the groups of all levels but
-the last in place of leaving them out: its scores, summed over a group by magnitude, say which are refined. Its passes
+the last in place of leaving them out: its scores, summed over a group, say which are refined. Its passes
 then take the place of a forward pass a group; a group that is not refined shares the guide's sum, scaled below the
 smallest measured fall.
 
@@ -106,15 +106,17 @@ def hierarchical_leave_one_out(run: Run, *, keep: float, branch: int, guide: str
 
 
 def guide_scores(run: Run, guide: str) -> Tensor:
-    """Each unit's magnitude by a cheap method [units], in float64 on the CPU. Raises ``OptionError`` for a
-    guide that is a what-if method itself."""
+    """Each unit's score by a cheap method as that method's rankings read it, signed or by magnitude [units], in float64
+    on the CPU. Raises ``OptionError`` for a guide that is a what-if method itself."""
     import torch
 
     chosen, parameters = parse(guide)
     if chosen.needs == "forward":
         raise OptionError(f"the guide '{guide}' is a what-if method itself: expected a cheap one, such as ifr or gim")
+    chosen.check_kind(run.loaded.kind, run.loaded.name)
     total = chosen(run, **parameters).total
-    return torch.stack([total[unit].sum().abs() for unit in run.units]).double().cpu()
+    found = torch.stack([total[unit].sum() for unit in run.units]).double().cpu()
+    return found if chosen.ranks == "signed" else found.abs()
 
 
 def beneath(guess: Tensor, measured: set[int], exact: Tensor) -> Tensor:
@@ -123,7 +125,7 @@ def beneath(guess: Tensor, measured: set[int], exact: Tensor) -> Tensor:
     import torch
 
     known = exact[exact.isfinite()]
-    whole = float(guess[sorted(measured)].sum())
+    whole = float(guess[sorted(measured)].abs().sum())
     factor = float(known.sum()) / whole if whole > 0 else 0.0
     ceiling = float(known.min()) if len(known) else 0.0
     rest = (guess * factor).clamp(max=ceiling)
