@@ -16,11 +16,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pellucid.cli import compare, explain, methods, models
+from pellucid.cli import compare, explain, interactions, methods, models
 from pellucid.errors import Error
 from pellucid.version import __version__
 
-COMMANDS = (explain, compare, models, methods)
+COMMANDS = (explain, compare, interactions, models, methods)
 
 
 class Parser(argparse.ArgumentParser):
