@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from pellucid.trace.combine import agreement as agreement
     from pellucid.trace.combine import combine as combine
     from pellucid.trace.compare import Comparison as Comparison
+    from pellucid.trace.interactions import Interactions as Interactions
     from pellucid.trace.result import Trace as Trace
 
 _LAZY = {
     "Comparison": "pellucid.trace.compare",
+    "Interactions": "pellucid.trace.interactions",
     "Model": "pellucid.model",
     "Trace": "pellucid.trace.result",
     "agreement": "pellucid.trace.combine",
@@ -54,6 +56,7 @@ __all__ = [
     "DamagedFileError",
     "Error",
     "InputError",
+    "Interactions",
     "LicenceError",
     "MissingExtraError",
     "Model",

@@ -17,6 +17,7 @@ from pellucid.progress import Progress, silent
 if TYPE_CHECKING:
     from pellucid.models.load import LoadedModel
     from pellucid.trace.compare import Comparison
+    from pellucid.trace.interactions import Interactions
     from pellucid.trace.judge import Report
     from pellucid.trace.objective import Function
     from pellucid.trace.reference import Part
@@ -120,6 +121,25 @@ class Model:
         from pellucid.trace.judge import faithfulness
 
         return faithfulness(self.loaded, trace, **options)
+
+    def interactions(
+        self,
+        prompt: Prompt,
+        target: str | None = None,
+        *,
+        unit: Kind = "sentence",
+        order: int = 2,
+        index: str = "k-SII",
+        budget: int = 512,
+        **options: Any,
+    ) -> Interactions:
+        """What units of the prompt do together to the answer: see ``pellucid.trace.interactions.interactions``.
+
+        Needs the extra ``shapiq``; further ``options`` are those of that function.
+        """
+        from pellucid.trace.interactions import interactions
+
+        return interactions(self.loaded, prompt, target, unit=unit, order=order, index=index, budget=budget, **options)
 
     def __repr__(self) -> str:
         m = self.loaded

@@ -28,9 +28,9 @@ ALLOWED = {
     "__init__": ("errors", "version", "model", "trace"),
     "__main__": ("cli",),
 }
-# ``Trace`` and ``Comparison`` forward ``show``, ``save`` and the notebook hook to render, when called: the one arrow
-# that points back.
-FORWARDING = {("trace/result.py", "render"), ("trace/compare.py", "render")}
+# ``Trace``, ``Comparison`` and ``Interactions`` forward ``show``, ``save`` and the notebook hook to render, when
+# called: the one arrow that points back.
+FORWARDING = {("trace/result.py", "render"), ("trace/compare.py", "render"), ("trace/interactions.py", "render")}
 
 
 def test_all_is_what_is_there() -> None:

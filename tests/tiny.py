@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     GPT2Config,
@@ -14,8 +17,21 @@ from transformers import (
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    Olmo2Config,
+    Olmo2ForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -142,10 +158,60 @@ def _neox(vocabulary: int) -> PreTrainedModel:
     )
 
 
+def _of(
+    network: type[PreTrainedModel], config: type[PreTrainedConfig], **options: object
+) -> Callable[[int], PreTrainedModel]:
+    """The sizes that the families below share, and ``options`` over them.
+
+    Experts run by transformers' plain loop, the one implementation that knows float64.
+    """
+
+    def make(vocabulary: int) -> PreTrainedModel:
+        sizes = {
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 128,
+            "initializer_range": 0.2,
+            "bos_token_id": 0,
+            "eos_token_id": 2,
+            "pad_token_id": 2,
+            "tie_word_embeddings": False,
+        }
+        made = network._from_config(
+            config(vocab_size=vocabulary, **{**sizes, **options}), experts_implementation="eager"
+        )
+        for name, weight in made.named_parameters():
+            if name.endswith("bias"):  # zeros as they come, which would hide a bias that is left out
+                torch.nn.init.normal_(weight, std=0.2)
+        return made
+
+    return make
+
+
 FAMILIES: dict[str, Callable[[int], PreTrainedModel]] = {
     "llama": _llama,
     "qwen3": _qwen3,
     "gemma3": _gemma3,
     "gpt2": _gpt2,
     "gpt_neox": _neox,
+    "mistral": _of(MistralForCausalLM, MistralConfig, sliding_window=6),
+    "qwen2": _of(Qwen2ForCausalLM, Qwen2Config, tie_word_embeddings=True),
+    "phi": _of(PhiForCausalLM, PhiConfig, partial_rotary_factor=0.5),
+    "phi3": _of(Phi3ForCausalLM, Phi3Config),
+    "gemma2": _of(
+        Gemma2ForCausalLM,
+        Gemma2Config,
+        head_dim=8,
+        sliding_window=6,
+        layer_types=["sliding_attention", "full_attention"],
+        query_pre_attn_scalar=8,
+        attn_logit_softcapping=5.0,
+        final_logit_softcapping=20.0,
+        tie_word_embeddings=True,
+    ),
+    "olmo2": _of(Olmo2ForCausalLM, Olmo2Config),
+    "mixtral": _of(MixtralForCausalLM, MixtralConfig, num_local_experts=4, num_experts_per_tok=2),
 }

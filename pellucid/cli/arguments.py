@@ -15,7 +15,7 @@ from pellucid.errors import InputError, OptionError
 from pellucid.models.catalog import DEFAULT
 
 
-def add_prompt(p: argparse.ArgumentParser) -> None:
+def add_prompt(p: argparse.ArgumentParser, *, named_spans: bool = True) -> None:
     """Prompt, answer, and what of it is explained."""
     p.add_argument("prompt", nargs="?", help="the prompt; or use --file, --messages")
     what = p.add_argument_group("what is explained")
@@ -33,13 +33,14 @@ def add_prompt(p: argparse.ArgumentParser) -> None:
         help="the part of the answer to explain; or A:B in characters with --span-chars",
     )
     what.add_argument("--span-chars", metavar="A:B", help="the part of the answer to explain, as a range of characters")
-    what.add_argument(
-        "--named-span",
-        action="append",
-        default=[],
-        metavar="NAME=TEXT",
-        help="another part of the answer, explained by itself beside the rest; may be repeated",
-    )
+    if named_spans:
+        what.add_argument(
+            "--named-span",
+            action="append",
+            default=[],
+            metavar="NAME=TEXT",
+            help="another part of the answer, explained by itself beside the rest; may be repeated",
+        )
     what.add_argument("--raw", action="store_true", help="no chat template")
     what.add_argument(
         "--parse-special", action="store_true", help="with --raw: read control tokens in the prompt as such"
@@ -54,6 +55,14 @@ def add_prompt(p: argparse.ArgumentParser) -> None:
 
 def add_how(group: Any) -> None:
     """Objective, units, matrix, trust, precision: all but the method."""
+    add_goal(group, unit="token")
+    group.add_argument("--merge", metavar="NAME", help="a unit's score from its tokens': sum, mean or max_abs")
+    group.add_argument("--per-token", action="store_true", help="also the matrix: every answer token by every token")
+    group.add_argument("--no-trust", action="store_true", help="do not measure whether the explanation holds")
+
+
+def add_goal(group: Any, *, unit: str) -> None:
+    """Objective, units (``unit`` by default), precision, memory, seed."""
     group.add_argument("--objective", default="logprob", metavar="NAME", help="see 'pellucid methods'")
     group.add_argument(
         "--instead-of",
@@ -66,13 +75,10 @@ def add_how(group: Any) -> None:
     group.add_argument("--reduce", default="sum", metavar="NAME", help="sum or mean of the explained answer tokens")
     group.add_argument(
         "--unit",
-        default="token",
+        default=unit,
         metavar="KIND",
         help="what gets a score: token, word, sentence, paragraph, message, document, or regex:PATTERN",
     )
-    group.add_argument("--merge", metavar="NAME", help="a unit's score from its tokens': sum, mean or max_abs")
-    group.add_argument("--per-token", action="store_true", help="also the matrix: every answer token by every token")
-    group.add_argument("--no-trust", action="store_true", help="do not measure whether the explanation holds")
     group.add_argument(
         "--precision",
         default="full",

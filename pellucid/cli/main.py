@@ -16,11 +16,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pellucid.cli import bench, compare, explain, methods, models
+from pellucid.cli import bench, compare, explain, interactions, methods, models
 from pellucid.errors import Error
 from pellucid.version import __version__
 
-COMMANDS = (explain, compare, bench, models, methods)
+COMMANDS = (explain, compare, interactions, bench, models, methods)
 
 
 class Parser(argparse.ArgumentParser):

@@ -23,12 +23,13 @@ from pellucid.errors import OutputError
 if TYPE_CHECKING:
     from pellucid.bench.board import Board
     from pellucid.trace.compare import Comparison
+    from pellucid.trace.interactions import Interactions
     from pellucid.trace.result import Trace
 
 Result = TypeVar("Result")
 
 
-def _json(trace: Trace | Comparison) -> bytes:
+def _json(trace: Trace | Comparison | Interactions) -> bytes:
     # A lone surrogate, which UTF-8 cannot hold, becomes \udXXX: JSON's own way to write it.
     return (trace.to_json() + "\n").encode("utf-8", "backslashreplace")
 
@@ -73,6 +74,9 @@ COMPARISON_WRITERS: dict[str, Callable[[Comparison], bytes]] = {
     ".html": _comparison_html,
     ".png": _comparison_png,
 }
+
+#: The same for interactions between units.
+INTERACTIONS_WRITERS: dict[str, Callable[[Interactions], bytes]] = {".json": _json}
 
 
 def writer(path: Path, writers: dict[str, Callable[[Result], bytes]]) -> Callable[[Result], bytes]:
@@ -128,6 +132,11 @@ def save_board(board: Board, folder: Path) -> list[Path]:
         ".png": picture,
     }
     return [_write(board, folder / f"leaderboard{ending}", make) for ending, make in makers.items()]
+
+
+def save_interactions(found: Interactions, path: Path) -> Path:
+    """Write interactions between units to ``path``, as ``save`` writes a trace."""
+    return _write(found, path, writer(path, INTERACTIONS_WRITERS))
 
 
 def _write(result: Result, path: Path, make: Callable[[Result], bytes]) -> Path:

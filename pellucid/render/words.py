@@ -93,6 +93,19 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "method": {"en": "method", "zh": "方法"},
     "unit_name": {"en": "part", "zh": "部分"},
+    # Interactions
+    "alone": {"en": "its own share", "zh": "自身份额"},
+    "together": {
+        "en": "Together beyond the sum (+ they need each other, − they say the same)",
+        "zh": "共同作用与各自之和的差（+ 相互依赖，− 内容重复）",
+    },
+    "exact": {"en": "exact, all {n} sets run", "zh": "精确，全部 {n} 个子集"},
+    "estimated": {"en": "estimated from {n} sets", "zh": "由 {n} 个子集估计"},
+    "explained": {"en": ", explains {share} % of what they did", "zh": "，解释了其变化的 {share}%"},
+    "interactions_line": {
+        "en": "{index}, {how}{fit}; {whole} with all, {none} with none; {seconds} s",
+        "zh": "{index}，{how}{fit}；全部保留 {whole}，全部去除 {none}；{seconds} 秒",
+    },
     "agreement": {"en": "Agreement", "zh": "一致程度"},
     "spearman": {
         "en": "Rank correlation (Spearman) of the magnitudes of {n} scores",

@@ -24,6 +24,8 @@ ATTENTIONS = ("self_attn", "attn", "attention")
 OUTS = ("o_proj", "c_proj", "dense", "out_proj")
 #: Gated MLPs: (activation, the other factor, the map that takes their product).
 GATED = (("act_fn", "up_proj", "down_proj"),)
+#: The same where one map gives both factors side by side, the activation's first (Phi-3).
+FUSED = (("activation_fn", "gate_up_proj", "down_proj"),)
 #: Plain MLPs: (the map before the activation, activation, the map after it).
 PLAIN = (
     ("c_fc", "act", "c_proj"),
@@ -37,7 +39,7 @@ _ONE_PLUS = ("GemmaRMSNorm", "Gemma2RMSNorm", "Gemma3RMSNorm")
 @dataclass(frozen=True)
 class Block:
     """A layer's attention: ``out`` is the linear map at its end, ``after`` the norm that its output passes before it
-    is added to the residual stream (Gemma 2 and 3; None elsewhere)."""
+    is added to the residual stream (Gemma 2 and 3, OLMo 2, GLM 4; None elsewhere)."""
 
     layer: Any
     attention: Any
@@ -52,21 +54,32 @@ class Block:
 
 @dataclass(frozen=True)
 class Mlp:
-    """An MLP's activation module, and ``factor`` and ``product`` of a gated one (None for a plain one)."""
+    """An MLP's activation module, and ``factor`` and ``product`` of a gated one (None for a plain one).
+
+    ``fused``: the factor is the second half of what the map ``factor`` gives.
+    """
 
     activation: Any
     factor: Any
     product: Any
+    fused: bool = False
+
+    def of(self, out: Tensor) -> tuple[Tensor | None, Tensor]:
+        """What the map ``factor`` gave: (the activation's share or None, the other factor)."""
+        if not self.fused:
+            return None, out
+        first, second = out.chunk(2, -1)
+        return first, second
 
 
 def _child(module: Any, names: tuple[str, ...]) -> Any:
     return next((c for n in names if (c := getattr(module, n, None)) is not None), None)
 
 
-def _unknown(network: Any, part: str, known: str) -> ModelError:
+def _unknown(network: Any, part: str, known: str, instead: str) -> ModelError:
     return ModelError(
         f"this method needs the {part} of each layer, and does not know where a {type(network).__name__} has it: "
-        f"known are layers with {known}; use a method that needs less (see 'pellucid methods')"
+        f"known are layers with {known}; use {instead} (see 'pellucid methods')"
     )
 
 
@@ -78,32 +91,37 @@ def blocks(network: Any) -> list[Block]:
         out = _child(attention, OUTS)
         if out is None or getattr(out.weight, "ndim", 0) != 2 or not out.weight.is_floating_point():
             raise _unknown(
-                network, "attention's output matrix", f"one of {', '.join(OUTS)} inside {', '.join(ATTENTIONS)}"
+                network,
+                "attention's output matrix",
+                f"one of {', '.join(OUTS)} inside {', '.join(ATTENTIONS)}",
+                "attention, saliency or leave_one_out",
             )
-        after = (
-            getattr(layer, "post_attention_layernorm", None) if hasattr(layer, "pre_feedforward_layernorm") else None
-        )
+        # Llama's post_attention_layernorm comes after the addition, and has no norm behind the MLP beside it.
+        after = getattr(layer, "post_self_attn_layernorm", None)
+        if after is None and hasattr(layer, "post_feedforward_layernorm"):
+            after = getattr(layer, "post_attention_layernorm", None)
         found.append(Block(layer, attention, out, after))
     if not found:
-        raise _unknown(network, "attention", ", ".join(ATTENTIONS))
+        raise _unknown(network, "attention", ", ".join(ATTENTIONS), "saliency or leave_one_out")
     return found
 
 
-def mlps(network: Any) -> list[Mlp]:
-    """The MLP of each layer. Raises ``ModelError`` for a family that is not in the tables (mixtures of experts)."""
+def mlps(network: Any, instead: str = "input_x_gradient, integrated_gradients, ifr or leave_one_out") -> list[Mlp]:
+    """The MLP of each layer. Raises ``ModelError`` for a family that is not in the tables (mixtures of experts);
+    ``instead`` is what its sentence says to use."""
     found = []
     for layer in decoder_layers(network):
         mlp = getattr(layer, "mlp", layer)
-        for act, factor, product in GATED:
+        for act, factor, product in (*GATED, *FUSED):
             if all(hasattr(mlp, n) for n in (act, factor, product)):
-                found.append(Mlp(getattr(mlp, act), getattr(mlp, factor), getattr(mlp, product)))
+                fused = (act, factor, product) in FUSED
+                found.append(Mlp(getattr(mlp, act), getattr(mlp, factor), getattr(mlp, product), fused))
                 break
         else:
             names = next((t for t in PLAIN if all(hasattr(mlp, n) for n in t)), None)
             if names is None:
-                raise _unknown(
-                    network, "MLP's parts", "; ".join(", ".join(t) for t in (*GATED, *PLAIN)) + " inside mlp"
-                )
+                known = "; ".join(", ".join(t) for t in (*GATED, *FUSED, *PLAIN)) + " inside mlp"
+                raise _unknown(network, "MLP's parts", known, instead)
             found.append(Mlp(getattr(mlp, names[1]), None, None))
     return found
 

@@ -23,7 +23,7 @@ from pellucid.errors import ModelError, OptionError
 from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
 from pellucid.trace import rows as row_attention
-from pellucid.trace.inside import attention, precision
+from pellucid.trace.inside import attention, plain_experts, precision
 from pellucid.trace.layers import NoTapeError, Tape
 from pellucid.trace.memory import Plan, Shape, plan, whole_graph
 from pellucid.trace.objective import Objective
@@ -308,7 +308,7 @@ class Run:
             with changes(network), precision(network, self.precision) as self.precision:
                 yield
 
-        with attention(network, implementation):
+        with attention(network, implementation), plain_experts(network) if self.plan.batched else nullcontext():
             if self.plan.layers:
                 try:
                     with running():

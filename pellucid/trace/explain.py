@@ -6,7 +6,6 @@ trace = explain(loaded, "What is the capital of France?", unit="sentence")
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -32,13 +31,13 @@ from pellucid.trace.methods import method as get_method
 from pellucid.trace.objective import Function, scaled
 from pellucid.trace.options import check
 from pellucid.trace.prepare import Prepared, prepare
+from pellucid.trace.provenance import model_info, versions
 from pellucid.trace.reference import Part
 from pellucid.trace.result import (
     FRAME_ROLES,
     Cost,
     Floats,
     MethodInfo,
-    ModelInfo,
     NamedSpan,
     Prompt,
     Source,
@@ -267,7 +266,7 @@ def explain_prepared(
     if ready.goal.details:
         details["objective"] = ready.goal.details
     return Trace(
-        model=_model_info(loaded),
+        model=model_info(loaded),
         method=MethodInfo(method.name, method.signed, {**method.parameters, **(parameters or {})}),
         objective=ready.goal.objective.name,
         prompt=Prompt(encoded.text, encoded.messages, encoded.rendered, encoded.raw),
@@ -292,7 +291,7 @@ def explain_prepared(
         spans=tuple(named),
         reduce=ready.reduce,
         details=plain(details),
-        versions=_versions(),
+        versions=versions(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 
@@ -336,24 +335,3 @@ def _check_finite(scores: Scores, total: Floats, matrix: Floats | None, run: Run
 
 def _sources(encoded: Encoded) -> tuple[Source, ...]:
     return tuple(Source(t.text, t.id, t.start, t.end, t.role, t.message, t.word) for t in encoded.tokens)
-
-
-def _model_info(loaded: LoadedModel) -> ModelInfo:
-    return ModelInfo(
-        loaded.name,
-        loaded.source,
-        loaded.revision,
-        str(loaded.dtype).removeprefix("torch."),
-        str(loaded.device),
-        loaded.parameters,
-    )
-
-
-def _versions() -> dict[str, str]:
-    import transformers
-
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "transformers": transformers.__version__,
-    }

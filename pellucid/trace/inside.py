@@ -100,6 +100,21 @@ def attention(network: Any, implementation: str | None) -> Iterator[None]:
 
 
 @contextmanager
+def plain_experts(network: Any) -> Iterator[None]:
+    """Run a mixture of experts by transformers' loop over experts, which has rules for batched gradients: the grouped
+    product, its default, has none. Other networks run as they are."""
+    usual = getattr(network.config, "_experts_implementation", None)
+    if usual in (None, "eager") or not network._can_set_experts_implementation():
+        yield
+        return
+    network.set_experts_implementation("eager")
+    try:
+        yield
+    finally:
+        network.set_experts_implementation(usual)
+
+
+@contextmanager
 def attending(network: Any, function: Attend) -> Iterator[None]:
     """Let ``function`` compute every attention of ``network``, through transformers' own ``AttentionInterface``.
 

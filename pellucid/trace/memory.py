@@ -65,7 +65,8 @@ def budget(memory: str | int, device: torch.device) -> int:
 
 @dataclass(frozen=True)
 class Shape:
-    """What of a model's shape decides its memory: widths in floats, ``size`` bytes a float."""
+    """What of a model's shape decides its memory: widths in floats, ``size`` bytes a float, and ``squares``, how many
+    floats a query, key and head each layer's own attention keeps (none by a fused kernel)."""
 
     layers: int
     width: int
@@ -73,6 +74,7 @@ class Shape:
     heads: int
     vocabulary: int
     size: int
+    squares: int = 0
 
     @classmethod
     def of(cls, network: Any) -> Shape:
@@ -90,7 +92,13 @@ class Shape:
             int(c.num_attention_heads),
             int(getattr(c, "decoder_vocab_size", None) or c.vocab_size),
             size,
+            # Plain attention keeps its probabilities, and the tangent where scores are capped (Gemma 2 has no other).
+            (network.config._attn_implementation == "eager") * (1 + (_cap(c) is not None)),
         )
+
+
+def _cap(config: Any) -> float | None:
+    return getattr(config, "attn_logit_softcapping", None)
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,8 @@ def plan(shape: Shape, *, tokens: int, targets: int, rows: int, allowed: int, de
     Raises ``OptionError`` where even that does not fit.
     """
     square = shape.heads * tokens * tokens * shape.size
-    layer = tokens * (7 * shape.width + 4 * shape.mlp) * shape.size + squares * square  # the graph of one
+    linear = tokens * (7 * shape.width + 4 * shape.mlp) * shape.size
+    layer = linear + (squares + shape.squares) * square  # the graph of one
     head = 4 * targets * shape.vocabulary * max(shape.size, 4)
     row = tokens * (6 * shape.width + 6 * shape.mlp) * shape.size  # what one row holds inside a layer
     cotangent = tokens * shape.width * shape.size
@@ -129,7 +138,7 @@ def plan(shape: Shape, *, tokens: int, targets: int, rows: int, allowed: int, de
         return Plan(False, 1, 1, False, shape.layers * layer + head + row)
     kept = shape.layers * tokens * shape.width * shape.size + layer + head
     if rows > 1 and tokens <= _LONGEST_BATCHED:
-        each = row + square
+        each = row + (1 + shape.squares) * square
         chunk = min(rows, 6 if device == "cpu" else 32, (allowed - kept - square - rows * cotangent) // each)
         if chunk > 1:
             used = kept + square + rows * cotangent + int(chunk) * each

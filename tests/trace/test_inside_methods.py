@@ -103,16 +103,10 @@ def test_value_zeroing_is_a_plain_loop(family: LoadedModel) -> None:
         value = a.value.clone()
         if gone is not None:
             value[:, :, gone] = 0
-        return (
-            a.output(
-                torch.softmax(
-                    (a.query @ a.key.repeat_interleave(a.query.shape[1] // a.key.shape[1], 1).mT) * a.scaling + a.mask,
-                    -1,
-                )
-            )
-            if gone is None
-            else Attention(a.module, a.layer, a.query, a.key, value, a.mask, a.scaling, None).usual()
-        )
+        groups = a.query.shape[1] // a.key.shape[1]
+        s = a.query @ a.key.repeat_interleave(groups, 1).mT * a.scaling
+        s = s if a.softcap is None else a.softcap * torch.tanh(s / a.softcap)
+        return torch.softmax(s + a.mask, -1) @ value.repeat_interleave(groups, 1)
 
     rolled, lines = torch.eye(TOKENS, dtype=torch.float64), []
     with torch.no_grad(), attending(network, without):

@@ -109,7 +109,10 @@ def softmax(scores: Tensor) -> Tensor:
 def attention_output(a: Attention) -> Tensor:
     """Attention [2, heads, tokens, width] with multipliers for gradients."""
     if a.softcap is not None:
-        raise ModelError("DeepLIFT does not know attention with capped scores (Gemma 2): use integrated_gradients")
+        raise ModelError(
+            "DeepLIFT does not know attention with capped scores (Gemma 2): use integrated_gradients, "
+            "input_x_gradient, ifr or leave_one_out"
+        )
     groups = a.query.shape[1] // a.key.shape[1]
     key, value = (t.repeat_interleave(groups, 1) for t in (a.key, a.value))
     scores = halves(a.query, key, lambda q, k: q @ k.mT) * a.scaling
@@ -167,7 +170,7 @@ def _mlp(stack: ExitStack, part: Any) -> None:
         return
 
     def keep(module: Any, args: Any, out: Tensor) -> None:
-        kept["up"] = out
+        kept["up"] = part.of(out)[1]
 
     def multiply(module: Any, args: Any) -> Any:
         return (halves(kept.pop("gate"), kept.pop("up"), torch.mul), *args[1:])

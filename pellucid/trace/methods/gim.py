@@ -23,7 +23,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import ModelError, OptionError
-from pellucid.trace.anatomy import apply_norm, mlps, norm_scale, norms
+from pellucid.trace.anatomy import Mlp, apply_norm, mlps, norm_scale, norms
 from pellucid.trace.inside import Attention, attending
 from pellucid.trace.methods import Method
 from pellucid.trace.methods.input_x_gradient import dot
@@ -60,15 +60,27 @@ def frozen_norms(network: Any) -> Iterator[None]:
 
 
 @contextmanager
-def scaled(modules: list[Any], factor: float) -> Iterator[None]:
-    """The gradients of these modules' outputs, times ``factor``."""
+def scaled(parts: list[Mlp], gate: float, up: float) -> Iterator[None]:
+    """The gradients of the activations' outputs times ``gate``, those of the other factors times ``up``."""
+    import torch
+
+    def times(x: Tensor, factor: float) -> Tensor:
+        return x * factor + (x * (1 - factor)).detach()
+
+    def activated(module: Any, args: Any, out: Tensor) -> Tensor:
+        return times(out, gate)
+
     with ExitStack() as hooks:
-        for m in modules if factor != 1 else []:
+        for part in parts:
 
-            def scale(module: Any, args: Any, out: Tensor) -> Tensor:
-                return out * factor + (out * (1 - factor)).detach()
+            def multiplied(module: Any, args: Any, out: Tensor, part: Mlp = part) -> Tensor:
+                beside, other = part.of(out)
+                return times(other, up) if beside is None else torch.cat([beside, times(other, up)], -1)
 
-            hooks.callback(m.register_forward_hook(scale).remove)
+            if gate != 1:
+                hooks.callback(part.activation.register_forward_hook(activated).remove)
+            if up != 1:
+                hooks.callback(part.factor.register_forward_hook(multiplied).remove)
         yield
 
 
@@ -90,11 +102,15 @@ def gim(
     if not temperature > 0:
         raise OptionError(f"temperature should be above 0, given {temperature}")
     rule = Rule(float(temperature), query, key, value)
-    parts = mlps(run.loaded.network) if gate != 1 or up != 1 else []
+    instead = "input_x_gradient, ifr or leave_one_out, or GIM with gate=1 and up=1"
+    parts = mlps(run.loaded.network, instead) if gate != 1 or up != 1 else []
 
     def function(a: Attention) -> Tensor:
         if a.softcap is not None:
-            raise ModelError("GIM does not know attention with capped scores (Gemma 2): use another method")
+            raise ModelError(
+                "GIM does not know attention with capped scores (Gemma 2): use input_x_gradient, integrated_gradients, "
+                "ifr or leave_one_out"
+            )
         q, k, v = (t.to(a.value.dtype).contiguous() for t in (a.query, a.key, a.value))
         return attend(q, k, v, a.mask, a.scaling, rule)
 
@@ -105,8 +121,7 @@ def gim(
             if freeze_norms:
                 stack.enter_context(frozen_norms(network))
             # A gated MLP's product has two factors; a plain one multiplies nothing.
-            stack.enter_context(scaled([m.activation for m in parts if m.factor is not None], gate))
-            stack.enter_context(scaled([m.factor for m in parts if m.factor is not None], up))
+            stack.enter_context(scaled([m for m in parts if m.factor is not None], gate, up))
             yield
 
     return run.from_gradient(dot if times_input else length, backward=Backward(changes, squares=2))
