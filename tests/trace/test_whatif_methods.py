@@ -339,6 +339,15 @@ def test_elimination_with_guides_measures_what_they_name(gpt2: LoadedModel) -> N
     )  # what went after the first round keeps its score
 
 
+def test_elimination_keeps_a_guide_that_is_not_asked_again(gpt2: LoadedModel) -> None:
+    units = [[i] for i in range(1, 13)]
+    run, found = scores(gpt2, "elimination", units, shares=[0.25], exact=[4, 3], guides=["saliency", None])
+    asked, _ = scores(gpt2, "elimination", units, shares=[0.25], exact=[4, 3], guides=["saliency"])
+    assert [r["guide"] for r in found.details["rounds"]] == ["saliency", None]
+    assert run.backwards < asked.backwards
+    assert [r["measured"] for r in found.details["rounds"]] == [4, 3]
+
+
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [

@@ -10,8 +10,9 @@ rounds in which the unit was still there.
 
 ``shares``: how much is gone in each round after the first, adding up: one round more than shares.
 ``exact``: how many units a round leaves out one at a time, a number for each round (the last one holds for those that
-follow) or ``"all"``; with fewer than all, ``guides`` name the cheap methods that choose them
-(``guided_leave_one_out`` says how the others are scored), one a round in the same way. 0 leaves the round to its guide.
+follow) or ``"all"``; 0 leaves the round to its guide. With fewer than all, ``guides`` name the cheap methods that choose
+them, one a round in the same way (``guided_leave_one_out`` says how the others are scored); ``null`` keeps the scores of
+the guide before it, and costs nothing.
 
 A round costs its guide's passes and a forward pass a unit that is left out, over a prompt that becomes shorter.
 ``details["rounds"]`` says what each did. Ours; after recursive feature elimination (Guyon et al. 2002, Machine Learning
@@ -50,17 +51,22 @@ def elimination(
     seen = torch.zeros(count, dtype=torch.float64)
     gone: list[int] = []
     told: list[dict[str, Any]] = []
+    guess: Tensor | None = None  # of all units, by the last guide that was asked
     for k in range(rounds):
         here = shortened(run, gone) if gone else run
         if gone:
             here.progress = _told(run, k, rounds)
         left = [u for u in range(count) if u not in set(gone)]
-        found, measured = _round(here, counts[k], names[k])  # [selected, units left]
+        number = len(left) if counts[k] == "all" else min(counts[k], len(left))
+        if number < len(left) and names[k] is not None:
+            guess = torch.zeros(count, dtype=torch.float64)
+            guess[left] = guide_scores(here, names[k])
+        found = _round(here, number, None if guess is None else guess[left])  # [selected, units left]
         whole[:, left] += found
         seen[left] += 1
         if gone:
             run.forwards, run.backwards = run.forwards + here.forwards, run.backwards + here.backwards
-        told.append({"units": len(left), "measured": measured, "guide": names[k]})
+        told.append({"units": len(left), "measured": number, "guide": names[k] if number < len(left) else None})
         if k + 1 < rounds:
             size = min(len(gone) + max(1, round(shares[k] * count)), count - 1)
             mean = (whole / seen).sum(0).nan_to_num(nan=float("inf"))
@@ -88,30 +94,27 @@ def shortened(run: Run, gone: Sequence[int]) -> Run:
     )
 
 
-def _round(run: Run, exact: str | int, guide: str | None) -> tuple[Tensor, int]:
-    """Scores of the run's units in one round [selected, units], and how many were left out exactly."""
+def _round(run: Run, number: int, guess: Tensor | None) -> Tensor:
+    """Scores of the run's units in one round [selected, units]; ``number`` of them by leaving them out."""
     import numpy as np
     import torch
 
     from pellucid.trace.ablate import effects, original
 
     count = len(run.units)
-    number = count if exact == "all" else min(int(exact), count)
-    if number < count and guide is None:
-        raise OptionError(f"exact={exact} of {count} units needs guides that choose them, such as ['ifr']")
-    size = torch.zeros(count, dtype=torch.float64) if guide is None or number == count else guide_scores(run, guide)
-    best = list(range(count))
-    if number < count:
-        best = size.argsort(descending=True, stable=True)[:number].tolist()
+    if number < count and guess is None:
+        raise OptionError(f"exact={number} of {count} units needs guides that choose them, such as ['ifr']")
+    size = torch.zeros(count, dtype=torch.float64) if guess is None else guess
+    best = size.argsort(descending=True, stable=True)[:number].tolist() if number < count else list(range(count))
     if not best:
-        return size.expand(len(run.selected), -1) / len(run.selected), 0
+        return size.expand(len(run.selected), -1) / len(run.selected)
     kept = np.ones((len(best), count), dtype=bool)
     kept[np.arange(len(best)), best] = False
     falls = original(run) - effects(run, kept, stage="leaving out")  # [measured, selected]
     rest = beneath(size, set(best), falls.sum(1).abs()) / len(run.selected)
     units = rest.expand(len(run.selected), -1).clone()
     units[:, best] = falls.T
-    return units, len(best)
+    return units
 
 
 def _each(given: Any, rounds: int, name: str, count: int) -> list[Any]:
@@ -135,7 +138,7 @@ def _told(run: Run, k: int, rounds: int) -> Any:
 METHOD = Method(
     name="elimination",
     description="leave-one-out in rounds, each without the best of the rounds before, and their mean",
-    paper="ours; after Guyon et al. 2002",
+    paper="ours; after Guyon et al. 2002, doi:10.1023/A:1012487302797",
     formula="mean over rounds of s(rest) - s(rest without u)",
     cost="1 forward a unit and round; with guides, theirs and 1 forward a measured unit",
     signed=True,
