@@ -9,10 +9,10 @@ matter. Here a round leaves out the units one at a time, as leave-one-out does: 
 rounds in which the unit was still there.
 
 ``shares``: how much is gone in each round after the first, adding up: one round more than shares.
-``exact``: how many units a round leaves out one at a time, a number for each round (the last one holds for those that
-follow) or ``"all"``; 0 leaves the round to its guide. With fewer than all, ``guides`` name the cheap methods that choose
-them, one a round in the same way (``guided_leave_one_out`` says how the others are scored); ``null`` keeps the scores of
-the guide before it, and costs nothing.
+``exact``: how many units a round leaves out one at a time, a number for each round (the last holds for those that
+follow) or ``"all"``; 0 leaves the round to its guide. With fewer than all, ``guides`` name the cheap methods that
+choose them, one a round in the same way (``guided_leave_one_out`` says how the others are scored); ``null`` keeps the
+scores of the guide before it, and costs nothing.
 
 A round costs its guide's passes and a forward pass a unit that is left out, over a prompt that becomes shorter.
 ``details["rounds"]`` says what each did. Ours; after recursive feature elimination (Guyon et al. 2002, Machine Learning
