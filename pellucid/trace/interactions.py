@@ -18,8 +18,8 @@ need each other), a negative one that they do less (they say the same). ``index`
 Where all 2^n sets fit into ``budget`` they are all run and the numbers are exact. Else shapiq (Muschalik et al. 2024,
 arXiv:2410.01649; an extra) chooses the sets and estimates: by KernelSHAP-IQ (Fumagalli et al. 2024, arXiv:2405.10852)
 for SII and k-SII, by regression for FSII and FBII, by SVARM-IQ (Kolpaczki et al. 2024, arXiv:2401.13371) for STII and
-BII; from few sets FSII and FBII are by far the surest (docs/decisions.md). All sets go to ``ablate.effects`` in one call,
-so that equal prompts run once and all share what they can.
+BII; from few sets FSII and FBII are by far the surest (docs/decisions.md). All sets go to ``ablate.effects`` in one
+call, so that equal prompts run once and all share what they can.
 """
 
 from __future__ import annotations
@@ -234,8 +234,10 @@ def game_interactions(
     import shapiq
 
     exact = 2**units <= budget
+    found: Any
     if exact:
-        found = shapiq.ExactComputer(game, units)(index, order)
+        computer: Any = shapiq.ExactComputer(game, units)
+        found = computer(index, order)
     else:
         options = {} if INDICES[index][0].startswith("Regression") else {"index": index}
         estimator = getattr(shapiq, INDICES[index][0])(n=units, max_order=order, random_state=seed, **options)
