@@ -97,7 +97,7 @@ def add_model(p: argparse.ArgumentParser) -> None:
     model.add_argument("--dtype", default="auto", metavar="NAME", help="auto, float32, bfloat16, float16")
     model.add_argument("--revision", metavar="NAME", help="of a Hub model")
     model.add_argument("--device-map", metavar="MAP", help="as in transformers, e.g. auto")
-    model.add_argument("--quantization", metavar="KIND", help="8bit or 4bit")
+    model.add_argument("--quantization", metavar="KIND", help="int8, 8bit or 4bit")
     model.add_argument("--trust-remote-code", action="store_true", help="run code that comes with a Hub model")
     model.add_argument("--accept-license", action="store_true", help="accept an embedded model's terms, once")
 

@@ -30,6 +30,8 @@ from pellucid.models.catalog import CATALOG, Embedded
 from pellucid.models.convert import check_gguf, convert
 from pellucid.models.fetch import fetch, offline
 from pellucid.models.kinds import auto_class, kind_of, kind_of_config
+from pellucid.models.quantization import config as quantization_config
+from pellucid.models.quantization import quiet_casts, scheme
 from pellucid.models.quiet import quiet_bars
 from pellucid.progress import Progress, silent
 
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-QUANTIZATIONS = ("8bit", "4bit")
 #: Extra: packages that tokenizers ask for.
 _EXTRAS = {"sentencepiece": ("sentencepiece", "protobuf"), "sacremoses": ("sacremoses",), "tiktoken": ("tiktoken",)}
 
@@ -75,8 +76,8 @@ class LoadedModel:
 
     @property
     def parameters(self) -> int:
-        """How many weights (tied ones once)."""
-        return sum(p.numel() for p in self.network.parameters())
+        """How many weights (tied ones once; of packed ones, those that they stand for)."""
+        return int(self.network.num_parameters())
 
     @classmethod
     def wrap(cls, network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, name: str = "model") -> LoadedModel:
@@ -106,7 +107,8 @@ def load_model(
     - ``device``: ``auto`` (CUDA, else MPS, else CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     - ``dtype``: ``auto`` is float32 on the CPU and the dtype of the file on a GPU; or one of ``DTYPES``.
     - ``device_map``: as in transformers (``"auto"`` spreads layers over devices); instead of ``device``.
-    - ``quantization``: ``8bit`` or ``4bit`` (extra ``bitsandbytes``), or a transformers quantisation config.
+    - ``quantization``: ``int8`` (extra ``torchao``), ``8bit`` or ``4bit`` (extra ``bitsandbytes``), or a transformers
+      quantisation config.
     - ``accept_license``: accepts the terms of an embedded model that has any (Gemma); remembered in the cache.
 
     Raises a ``ModelError`` of the kind that fits, ``OptionError`` for an unknown option.
@@ -118,7 +120,7 @@ def load_model(
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, list(DTYPES))
     place = None if device_map is not None else resolve_device(device)
-    config = _quantization(quantization)
+    config = quantization_config(quantization)
 
     if name in CATALOG:
         _licence(CATALOG[name], accept_license)
@@ -141,10 +143,14 @@ def load_model(
         weights["device_map"] = device_map
     if config is not None:
         weights["quantization_config"] = config
+        if place is not None:  # quantised weights cannot be moved afterwards
+            weights["device_map"] = {"": place}
     target = name if hub else str(folder)
     network, tokenizer = _read(target, name, hub, options, weights, progress)
     if place is not None and config is None:
         network = _move(network, place, name)
+    if scheme(network) == "bitsandbytes":
+        quiet_casts()
     network.eval()
     network.requires_grad_(False)
     commit = getattr(network.config, "_commit_hash", None) if hub else None
@@ -174,22 +180,6 @@ def _dtype(dtype: str, place: str | None) -> Any:
     if dtype != "auto":
         return getattr(torch, dtype)
     return torch.float32 if place == "cpu" else "auto"
-
-
-def _quantization(quantization: object) -> object | None:
-    if quantization is None or not isinstance(quantization, str):
-        return quantization
-    if quantization not in QUANTIZATIONS:
-        raise unknown("quantization", quantization, list(QUANTIZATIONS))
-    try:
-        import bitsandbytes  # noqa: F401
-    except ImportError:
-        raise MissingExtraError(
-            f"quantization='{quantization}' needs bitsandbytes: pip install 'pellucid[bitsandbytes]'"
-        ) from None
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(load_in_8bit=quantization == "8bit", load_in_4bit=quantization == "4bit")
 
 
 def _licence(model: Embedded, accepted: bool) -> None:

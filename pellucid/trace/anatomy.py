@@ -47,9 +47,20 @@ class Block:
     after: Any
 
     def matrix(self) -> Tensor:
-        """The output map as [width, heads * head width]."""
+        """The output map as [width, heads * head width]; of a quantised one, the weights that it stands for."""
+        import torch
+
         weight: Tensor = self.out.weight
-        return weight.T if type(self.out).__name__ == "Conv1D" else weight
+        if type(weight) in (torch.nn.Parameter, torch.Tensor) and weight.is_floating_point() and weight.ndim == 2:
+            return weight.T if type(self.out).__name__ == "Conv1D" else weight
+        if type(weight).__module__.startswith("torchao"):
+            return weight.dequantize()
+        # Packed in a way of its own: what comes out for each unit vector.
+        dtype = next(p.dtype for p in self.layer.parameters() if p.is_floating_point())
+        one = torch.eye(self.out.in_features, dtype=dtype, device=weight.device)
+        with torch.no_grad():
+            columns: Tensor = self.out(one) - self.out(torch.zeros_like(one[:1]))
+        return columns.T
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ def blocks(network: Any) -> list[Block]:
     for layer in decoder_layers(network):
         attention = _child(layer, ATTENTIONS)
         out = _child(attention, OUTS)
-        if out is None or getattr(out.weight, "ndim", 0) != 2 or not out.weight.is_floating_point():
+        if out is None or not (hasattr(out, "in_features") or getattr(out.weight, "ndim", 0) == 2):
             raise _unknown(
                 network,
                 "attention's output matrix",

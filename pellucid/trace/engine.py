@@ -24,6 +24,7 @@ from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
 from pellucid.trace import rows as row_attention
 from pellucid.trace.inside import attention, plain_experts, precision
+from pellucid.trace.kernels import check_gradient
 from pellucid.trace.layers import NoTapeError, Tape
 from pellucid.trace.memory import Plan, Shape, plan, whole_graph
 from pellucid.trace.objective import Objective
@@ -110,6 +111,7 @@ class Run:
         self.logits: Tensor | None = None
         self.kept_pass: object = None  # what-if runs keep the original's pass here (trace/ablate.py)
         self.plan: Plan = self._planned(0)
+        self._gradients_pass = False  # known? (quantised kernels may have none)
 
     def _planned(self, squares: int) -> Plan:
         return plan(
@@ -195,6 +197,7 @@ class Run:
         The whole graph is kept. Raises ``OptionError`` where it does not fit.
         """
         network: Any = self.loaded.network
+        self._check_gradient()
         self._whole_graph(1)
         x = self._embed()[None].requires_grad_(True)
         with changes(network), precision(network, self.precision) as self.precision:
@@ -221,6 +224,7 @@ class Run:
         both runs' logits. The whole graph of both is kept. Raises ``OptionError`` where it does not fit.
         """
         network: Any = self.loaded.network
+        self._check_gradient()
         self._whole_graph(2)
         plain = self._embed()
         x = torch.stack([plain, start.to(plain.dtype)]).requires_grad_(True)
@@ -269,6 +273,12 @@ class Run:
         gap = float(total.double().sum()) - difference
         return Scores(total, matrix, details={"difference": difference, "completeness_gap": gap})
 
+    def _check_gradient(self) -> None:
+        """Raise ``ModelError`` where the network's kernels pass no gradients; asked once."""
+        if not self._gradients_pass:
+            check_gradient(self.loaded.network)
+            self._gradients_pass = True
+
     def _whole_graph(self, sequences: int) -> None:
         """Plan for the whole graph, whatever its size. Raises ``OptionError`` where it does not fit."""
         tokens = self.ids.shape[1]
@@ -293,6 +303,7 @@ class Run:
     def _gradients(self, given: Tensor, backward: Backward | None, *, keep: bool) -> Iterator[tuple[list[int], Tensor]]:
         """(targets, gradients [rows, tokens, width]): a row a target with ``per_token``, else one row for their sum."""
         network: Any = self.loaded.network
+        self._check_gradient()
         x = given[None].detach().requires_grad_(True)
         implementation: str | None = None
         changes: Callable[[Any], AbstractContextManager[Any]] = nullcontext

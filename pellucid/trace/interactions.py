@@ -234,6 +234,7 @@ def game_interactions(
     import shapiq
 
     exact = 2**units <= budget
+    found: Any
     if exact:
         computer: Any = shapiq.ExactComputer(game, units)
         found = computer(index, order)

@@ -17,6 +17,7 @@ from pellucid.models.align import align_ids
 from pellucid.models.encode import Encoded, Messages, encode, encode_target
 from pellucid.models.generate import generate
 from pellucid.models.load import LoadedModel
+from pellucid.models.quantization import kernels
 from pellucid.models.seq2seq import decoder_start
 from pellucid.progress import Progress, silent
 from pellucid.trace import goal as goals
@@ -95,7 +96,10 @@ def prepare(
         room = max_new_tokens
         if loaded.context is not None:
             room = min(room, loaded.context - _before_answer(loaded, encoded))
-        ids = generate(loaded, encoded.ids, max_new_tokens=room, temperature=temperature, seed=seed, progress=progress)
+        with kernels(loaded.network, "generating an answer"):
+            ids = generate(
+                loaded, encoded.ids, max_new_tokens=room, temperature=temperature, seed=seed, progress=progress
+            )
         asked = {"max_new_tokens": max_new_tokens, "temperature": temperature}
     else:
         ids = encode_target(loaded, encoded, target)

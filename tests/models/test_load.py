@@ -217,7 +217,7 @@ def test_options_are_checked(tiny_folder: Path) -> None:
         load_model(str(tiny_folder), device="tpu")
     with pytest.raises(OptionError, match="unknown dtype 'float8': expected one of auto, float32"):
         load_model(str(tiny_folder), dtype="float8")
-    with pytest.raises(OptionError, match="unknown quantization '3bit': expected one of 8bit, 4bit"):
+    with pytest.raises(OptionError, match="unknown quantization '3bit': expected one of int8, 8bit, 4bit"):
         load_model(str(tiny_folder), quantization="3bit")
     try:
         import bitsandbytes  # noqa: F401

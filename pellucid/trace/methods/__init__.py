@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import OptionError, unknown
 from pellucid.models.kinds import KINDS
+from pellucid.models.quantization import kernels
 
 if TYPE_CHECKING:
     from pellucid.trace.engine import Run, Scores
@@ -90,7 +91,8 @@ class Method:
         """Scores of ``run``, with the parameters given over the defaults."""
         for name in parameters:
             self.check(name)
-        return self.function(run, **{**self.parameters, **parameters})
+        with kernels(run.loaded.network, f"method '{self.name}'"):
+            return self.function(run, **{**self.parameters, **parameters})
 
 
 def methods() -> dict[str, Method]:
