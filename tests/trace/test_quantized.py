@@ -167,10 +167,12 @@ def test_bitsandbytes_on_a_cpu(wider: Path, bits: str, caplog: pytest.LogCapture
     pytest.importorskip("bitsandbytes")
     with caplog.at_level(logging.WARNING):
         model = load(str(wider), device="cpu", quantization=bits).loaded
-        masks = np.random.default_rng(0).random((6, len(UNITS))) < 0.6
-        # Their kernels round by what else is in the batch.
+        masks = np.random.default_rng(0).random((20, len(UNITS))) < 0.6
         found, expected = ablate.effects(run(model), masks), single_passes(model, masks)
-        torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
+        if bits == "8bit":  # rounds activations, and by what else is in the batch
+            assert (found - expected).abs().mean() < 0.1 * expected.std(0).mean()
+        else:
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
         for name in ("attention", "value_zeroing", "ifr"):
             assert method(name)(run(model, per_token=True)).total.isfinite().all()
         if bits == "8bit":
