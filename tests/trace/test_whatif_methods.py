@@ -265,3 +265,23 @@ def test_shapley_of_the_whole_prompt_needs_something_to_stay(gpt2: LoadedModel) 
         scores(gpt2, "kernel_shap", [[i] for i in range(len(PROMPT))], samples=8)
     _, found = scores(gpt2, "kernel_shap", [[i] for i in range(len(PROMPT))], samples=8, replace="pad")
     assert found.total.isfinite().all()
+
+
+def test_a_lost_run_costs_shapley_sampling_one_order(tiny, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """The other orders of the two units that it would have measured stand; the run is named."""
+    real = ablate.effects
+
+    def effects(*args, **kwargs):  # type: ignore[no-untyped-def]
+        found = real(*args, **kwargs)
+        found[2 * len(UNITS) + 1] = torch.nan  # the third order's second run
+        return found
+
+    model = tiny("llama", torch.float64)
+    whole = method("shapley_sampling")(Run(model, PROMPT, ANSWER, objective("logprob"), units=UNITS), permutations=4)
+    monkeypatch.setattr(ablate, "effects", effects)
+    found = method("shapley_sampling")(Run(model, PROMPT, ANSWER, objective("logprob"), units=UNITS), permutations=4)
+    assert found.details["ablations_not_finite"] == [2 * len(UNITS) + 1]
+    assert "not_finite" not in found.details
+    touched = [u for u, tokens in enumerate(UNITS) if float((found.total - whole.total)[tokens].abs().sum()) > 1e-9]
+    assert len(touched) == 2
+    assert found.total[: len(PROMPT)].isfinite().all()
