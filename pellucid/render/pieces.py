@@ -13,7 +13,7 @@ from pellucid.render import fold
 from pellucid.render.colors import Scale
 from pellucid.render.shading import Shading, split, unit_pieces
 from pellucid.render.units import Unit, target_units
-from pellucid.render.words import frame_share, role_name, say
+from pellucid.render.words import frame_share, lost_lines, role_name, say
 from pellucid.render.wrap import Piece
 from pellucid.trace.result import Trace
 
@@ -89,3 +89,4 @@ def notes(trace: Trace, sections: list[fold.Section], lang: str, *, can_unfold: 
     if fold.folded(sections):
         key = "folded" if can_unfold else "folded_png"
         yield say(key, lang, shown=fold.shown(sections), all=len(trace.content))
+    yield from lost_lines(trace, lang)

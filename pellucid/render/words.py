@@ -153,6 +153,14 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "random removal did no harm, so there is no ratio to judge the explanation by.",
         "zh": "随机去除没有造成损失，因此无法用倍数评判这个解释。",
     },
+    "lost_parts": {
+        "en": "NaN or infinite without: {names}; these have no score, the others stand.",
+        "zh": "去除下列部分后结果为 NaN 或无穷：{names}；它们没有得分，其余有效。",
+    },
+    "lost_runs": {
+        "en": "{n} of the what-if runs came out as NaN or infinite (numbers {names}) and were left out.",
+        "zh": "{n} 次假设运行的结果为 NaN 或无穷（编号 {names}），已排除。",
+    },
     "no_trust": {"en": "Trust: not measured ({why}).", "zh": "可信度：未测量（{why}）。"},
     "no_reason": {"en": "no reason given", "zh": "未说明原因"},
     # Provenance
@@ -257,6 +265,23 @@ def trust_line(trace: Trace, lang: str) -> str:
         draws=say("draws_one" if draws == 1 else "draws", lang, n=draws),
         verdict=_verdict(trust, lang),
     )
+
+
+def lost_lines(trace: Trace, lang: str) -> list[str]:
+    """What-if runs that came out as NaN or infinite, by name or number, in a sentence each."""
+    out = []
+    parts = [u.text for u in trace.units] or [s.text for s in trace.sources if s.role not in FRAME_ROLES]
+    gone = [f"“{one_line(parts[i].strip())[:40]}”" for i in trace.details.get("not_finite", ()) if i < len(parts)]
+    if gone:
+        out.append(say("lost_parts", lang, names=_some(gone)))
+    runs = [str(i + 1) for i in trace.details.get("ablations_not_finite", ())]
+    if runs:
+        out.append(say("lost_runs", lang, n=len(runs), names=_some(runs)))
+    return out
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (" …" if len(names) > 6 else "")
 
 
 def _memory(n: int) -> str:

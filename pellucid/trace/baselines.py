@@ -75,10 +75,12 @@ def _token(run: Run, name: str | int, size: int) -> int:
         if not 0 <= name < size:
             raise OptionError(f"the baseline token {name} is not in the vocabulary of {size}: {expected}")
         return name
-    found = tokenizer.convert_tokens_to_ids(str(name))
+    if not isinstance(name, str):
+        raise OptionError(f"the baseline {name!r} is no token: {expected}")
+    found = tokenizer.convert_tokens_to_ids(name)
     if found is not None and found != tokenizer.unk_token_id:
         return int(found)
-    ids = tokenizer(str(name), add_special_tokens=False)["input_ids"]
+    ids = tokenizer(name, add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
         raise OptionError(f"the baseline {name!r} is {len(ids)} tokens of '{run.loaded.name}': {expected}")
     return int(ids[0])

@@ -70,7 +70,8 @@ def contrast(
     found = align(answer, other)
     if not found.pairs:
         reason = "they are the same tokens" if list(answer) == other else "the one only adds tokens to the other"
-        raise InputError(f"nothing to contrast between the answer {text!r} and {whole!r}: {reason}")
+        place = "" if span is None else f"; instead_of stands in place of the span {span.text!r} alone"
+        raise InputError(f"nothing to contrast between the answer {text!r} and {whole!r}: {reason}{place}")
 
     _, places = align_ids(loaded.tokenizer, list(answer))
     other_text, other_places = align_ids(loaded.tokenizer, other)

@@ -11,7 +11,6 @@ The gradient of ``pcxmi`` is that of ``logprob``; its value is what differs.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from pellucid.errors import InputError
 from pellucid.models.encode import Encoded
 from pellucid.models.load import LoadedModel
 from pellucid.trace.objective import OBJECTIVES, RECIPES, Objective, logprob
+from pellucid.trace.spans import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,10 +42,7 @@ def find_part(encoded: Encoded, part: Part) -> tuple[list[int], str]:
             raise InputError("without is empty: expected a part of the prompt")
         found = [(m, i) for m, text in written for i in range(len(text)) if text.startswith(part, i)]
         if not found:
-            words = [w for _, text in written for w in text.split()]
-            near = difflib.get_close_matches(part, words, n=1, cutoff=0.4)
-            hint = f"; the nearest word in it is {near[0]!r}" if near else ""
-            raise InputError(f"without: {part!r} is not in the prompt{hint}")
+            raise InputError(f"without: {part!r} is not in the prompt{nearest(part, [t for _, t in written])}")
         if len(found) > 1:
             raise InputError(
                 f"without: {part!r} stands {len(found)} times in the prompt: give more of the text around the one that "

@@ -125,6 +125,7 @@ def test_span_by_text_and_by_characters(embedded: Model, trace: pellucid.Trace) 
     ("span", "message"),
     [
         ("Pariss", r"the span 'Pariss' is not in the answer .*nearest word in it is 'Paris"),
+        ("Pariss was", r"the span 'Pariss was' is not in the answer .*nearest part in it is 'Paris is'"),
         ("", "the span is empty"),
         ((3, 3), r"the span \(3, 3\) is not within the answer's \d+ characters"),
         ((0, 9999), r"the span \(0, 9999\) is not within"),

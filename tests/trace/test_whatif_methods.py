@@ -365,3 +365,23 @@ def test_elimination_keeps_a_guide_that_is_not_asked_again(gpt2: LoadedModel) ->
 def test_elimination_says_what_is_expected(gpt2: LoadedModel, parameters: dict, sentence: str) -> None:  # type: ignore[type-arg]
     with pytest.raises(OptionError, match=sentence):
         scores(gpt2, "elimination", **parameters)
+
+
+def test_a_lost_run_costs_shapley_sampling_one_order(tiny, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """The other orders of the two units that it would have measured stand; the run is named."""
+    real = ablate.effects
+
+    def effects(*args, **kwargs):  # type: ignore[no-untyped-def]
+        found = real(*args, **kwargs)
+        found[2 * len(UNITS) + 1] = torch.nan  # the third order's second run
+        return found
+
+    model = tiny("llama", torch.float64)
+    whole = method("shapley_sampling")(Run(model, PROMPT, ANSWER, objective("logprob"), units=UNITS), permutations=4)
+    monkeypatch.setattr(ablate, "effects", effects)
+    found = method("shapley_sampling")(Run(model, PROMPT, ANSWER, objective("logprob"), units=UNITS), permutations=4)
+    assert found.details["ablations_not_finite"] == [2 * len(UNITS) + 1]
+    assert "not_finite" not in found.details
+    touched = [u for u, tokens in enumerate(UNITS) if float((found.total - whole.total)[tokens].abs().sum()) > 1e-9]
+    assert len(touched) == 2
+    assert found.total[: len(PROMPT)].isfinite().all()

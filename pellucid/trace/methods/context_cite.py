@@ -74,7 +74,7 @@ def context_cite(run: Run, *, ablations: int, alpha: float, replace: str | int) 
     from pellucid.trace.ablate import effects, original, token_scores
     from pellucid.trace.engine import Scores
 
-    check_samples(ablations, least=2)
+    check_samples(ablations, least=2, name="ablations")
     if not alpha >= 0:
         raise OptionError(f"alpha should be 0 or more, given {alpha}")
     units = len(run.units)

@@ -53,11 +53,11 @@ def reagent(run: Run, *, steps: int, share: float, top: float, rank: int) -> Sco
     from pellucid.trace.engine import Scores
     from pellucid.trace.objective import OBJECTIVES
 
-    check_samples(steps)
+    check_samples(steps, name="steps")
     for name, value in (("share", share), ("top", top)):
         if not 0 < value < 1:
             raise OptionError(f"{name} should be a share between 0 and 1, given {value}")
-    check_samples(rank)
+    check_samples(rank, name="rank")
     units, random = len(run.units), np.random.default_rng(run.seed)
     draw = torch.Generator().manual_seed(run.seed)
     logprob = OBJECTIVES["logprob"].function  # its own measure is probability, whatever is explained

@@ -44,15 +44,21 @@ def shapley_sampling(run: Run, *, permutations: int, replace: str | int) -> Scor
         for k in range(units):
             kept[p, k, order[:k]] = True
     values = effects(run, kept.reshape(-1, units), replace=replace, stage="permutations")
+    lost = (~values.isfinite().all(-1)).nonzero()[:, 0].tolist()
     values = values.unflatten(0, (permutations, units))  # [permutation, how many are in, selected]
     values = torch.cat([values, original(run).expand(permutations, 1, -1)], 1)
     steps = values[:, 1:] - values[:, :-1]
     found = torch.empty(permutations, units, steps.shape[2], dtype=steps.dtype)
     for p, order in enumerate(orders):
         found[p, order.copy()] = steps[p]
+    # A unit that a lost run would have measured goes by its other orders; with none left its score is lost.
+    found[~found.isfinite()] = torch.nan
     pairs = found.sum(-1).unflatten(0, (-1, 2)).mean(1)  # [pairs, units], the whole answer's
     error = (pairs.std(0) / len(pairs) ** 0.5).tolist() if len(pairs) > 1 else None
-    return token_scores(run, found.mean(0).T, {"standard_error": error, "none": float(values[0, 0].sum())})
+    details = {"standard_error": error, "none": float(values[0, 0].sum())}
+    if lost:
+        details["ablations_not_finite"] = lost
+    return token_scores(run, found.nanmean(0).T, details)
 
 
 METHOD = Method(

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from pellucid.trace.engine import Run, Scores
 
 
-def check_samples(samples: int, *, least: int = 1) -> None:
-    """Raise ``OptionError`` unless ``samples`` is a whole number of at least ``least``."""
+def check_samples(samples: int, *, least: int = 1, name: str = "samples") -> None:
+    """Raise ``OptionError`` unless the parameter ``name`` is a whole number of at least ``least``."""
     if not isinstance(samples, int) or isinstance(samples, bool) or samples < least:
-        raise OptionError(f"samples should be a whole number of at least {least}, given {samples!r}")
+        raise OptionError(f"{name} should be a whole number of at least {least}, given {samples!r}")
 
 
 def smoothgrad(run: Run, *, samples: int, noise: float) -> Scores:
