@@ -10,7 +10,7 @@ log-probability, beside its random baseline.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -40,11 +40,15 @@ def trust(
     allowed: int,
     precision: str = "full",
     progress: Progress = silent,
+    logits_after: Callable[[list[list[int]]], list[Tensor]] | None = None,
+    without: Callable[[Sequence[int], set[int]], tuple[int, ...]] | None = None,
 ) -> tuple[Trust | None, str | None, int]:
     """``(trust, why there is none, forward passes)``.
 
     ``scores`` [prompt tokens]; ``candidates`` are the tokens that may go; ``answer_logprob`` is that of the
     ``selected`` targets with the whole prompt, in nats, known from the explanation's own forward pass.
+    ``logits_after`` gives the targets' logits for a batch of prompts, for kinds of model that are not causal
+    (``Run.logits_after``), and ``without`` how these name a prompt with tokens taken away (``Run.without``).
     """
     count = len(candidates)
     removed = max(1, round(FRACTION * count))
@@ -57,9 +61,11 @@ def trust(
     removals = [ranked[:removed], *draws]
     if len(prompt) == removed:
         return None, "not measured: nothing would be left of the prompt", 0
-    rows = [[*(t for i, t in enumerate(prompt) if i not in set(gone)), *answer] for gone in removals]
+    rows = [[t for i, t in enumerate(prompt) if i not in set(gone)] for gone in removals]
+    if without is not None:
+        rows = [list(without(prompt, set(gone))) for gone in removals]
     with in_precision(loaded.network, precision):
-        logprobs = _logprobs(loaded, rows, answer, selected, allowed, progress)
+        logprobs = _logprobs(loaded, rows, answer, selected, allowed, progress, logits_after)
     drops = (answer_logprob - logprobs) / len(selected)
     top, others = float(drops[0]), drops[1:]
     mean = float(others.mean())
@@ -86,18 +92,23 @@ def _logprobs(
     selected: Sequence[int],
     allowed: int,
     progress: Progress,
+    logits_after: Callable[[list[list[int]]], list[Tensor]] | None,
 ) -> Tensor:
     """log p of the selected answer tokens [rows], in float64; all rows are of one length, so nothing is padded."""
-    shape, tokens = Shape.of(loaded.network), len(rows[0])
+    shape, tokens = Shape.of(loaded.network), len(rows[0]) + len(answer)
     each = tokens * (8 * shape.width + 4 * shape.mlp) * shape.size + 4 * len(answer) * shape.vocabulary * 4
     batch = int(max(1, min(len(rows), allowed // each)))
-    ids = torch.tensor(rows, device=loaded.device)  # [rows, tokens]
     goal = torch.tensor(list(answer), device=loaded.device)
     out = []
     for first in range(0, len(rows), batch):
         progress("trust", first, len(rows))
         with torch.no_grad():
-            logits = target_logits(loaded.network, len(answer), input_ids=ids[first : first + batch])
+            some = rows[first : first + batch]
+            if logits_after is not None:
+                logits = torch.stack(logits_after(some))
+            else:
+                ids = torch.tensor([[*row, *answer] for row in some], device=loaded.device)  # [batch, tokens]
+                logits = target_logits(loaded.network, len(answer), input_ids=ids)
         own = logits.gather(-1, goal.expand(logits.shape[0], -1)[..., None])[..., 0]
         logprob = own - logits.logsumexp(-1)  # [batch, targets]
         out.append(logprob[:, list(selected)].double().sum(-1).cpu())

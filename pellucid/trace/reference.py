@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.errors import InputError
 from pellucid.models.encode import Encoded
 from pellucid.models.load import LoadedModel
-from pellucid.trace.objective import RECIPES, Objective, logprob
+from pellucid.trace.objective import OBJECTIVES, RECIPES, Objective, logprob
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,14 +83,21 @@ def against_reference(
 
     from pellucid.trace.engine import target_logits
     from pellucid.trace.inside import precision as in_precision
+    from pellucid.trace.runs import run_class
 
     gone, text = find_part(encoded, part)
     left = set(gone)
     rest = [t for i, t in enumerate(encoded.ids) if i not in left]
-    ids = torch.tensor([[*rest, *answer]], device=loaded.device)
-    with torch.no_grad(), in_precision(loaded.network, precision):
-        reference = target_logits(loaded.network, len(answer), input_ids=ids)[0].log_softmax(-1)
-    own = reference.gather(-1, ids[0, len(rest) :, None])[:, 0]  # log q_i(t) [targets]
+    goal = torch.tensor(list(answer), device=loaded.device)
+    if loaded.kind == "causal":
+        ids = torch.tensor([[*rest, *answer]], device=loaded.device)
+        with torch.no_grad(), in_precision(loaded.network, precision):
+            there = target_logits(loaded.network, len(answer), input_ids=ids)[0]
+    else:
+        run = run_class(loaded)(loaded, encoded.ids, answer, OBJECTIVES["logprob"], precision=precision)
+        there = run.readable(run.logits_after([run.without(encoded.ids, left)])[0])
+    reference = there.log_softmax(-1)
+    own = reference.gather(-1, goal[:, None])[:, 0]  # log q_i(t) [targets]
 
     def kl(logits: Tensor, ids: Tensor) -> Tensor:
         logprobs = logits.log_softmax(-1)

@@ -13,6 +13,8 @@ from pellucid.trace.engine import Run
 #: kind of model: (module, class)
 RUNS = {
     "causal": ("pellucid.trace.engine", "Run"),
+    "classifier": ("pellucid.trace.classify", "ClassifierRun"),
+    "span": ("pellucid.trace.extract", "SpanRun"),
 }
 
 

@@ -93,6 +93,7 @@ METHOD = Method(
     cost="steps forwards",
     signed=False,
     needs="forward",
+    kinds=("causal",),
     function=reagent,
     parameters={"steps": 96, "share": 0.3, "top": 0.7, "rank": 3},
 )
