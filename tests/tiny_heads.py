@@ -1,4 +1,7 @@
-"""Tiny random models with a head, as encoders and as decoders, and their tokenizers, trained here on a few lines."""
+"""Tiny random models with a head, as encoders and as decoders, and small tokenizers written out here.
+
+The vocabularies are lists, because training one gives equal pairs in no fixed order, and with them other models.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +10,30 @@ from typing import Any
 
 import torch
 import transformers
-from tiny import LINES, chat_tokenizer
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from pellucid.models.load import LoadedModel
 
 LABELS = ("NEGATIVE", "NEUTRAL", "POSITIVE")
-_WORDS = [*LINES, "the film was good bad dull great and not so very", "Ann came at noon, and Ben left the house."]
+_WORDS = (
+    "the film was good bad dull great and not so very ann ben came at noon left who what when house capital of france"
+)
+_MERGES = ["t h", "th e", "Ġ the", "a n", "an d", "Ġ and", "o o", "oo d", "Ġ g", "Ġg ood", "Ġ w", "a s", "Ġw as", "i l"]
 
 
 def bert_tokenizer(words: list[str] | None = None) -> PreTrainedTokenizerFast:
-    """WordPiece in lower case over ``LINES`` (or whole ``words`` alone), with BERT's frame and token types."""
+    """WordPiece in lower case of some words and of letters (or whole ``words`` alone), with BERT's frame and types."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     if words is None:
-        t = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
+        pieces = [*special, *letters, *(f"##{c}" for c in letters), *_WORDS.split(), "##ing", "##s", "法", "国"]
+        t = Tokenizer(models.WordPiece({w: i for i, w in enumerate(dict.fromkeys(pieces))}, unk_token="[UNK]"))
     else:
         t = Tokenizer(models.WordLevel({w: i for i, w in enumerate([*special, *words])}, unk_token="[UNK]"))
     t.normalizer = normalizers.BertNormalizer(lowercase=True)
     t.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     t.decoder = decoders.WordPiece()
-    if words is None:
-        t.train_from_iterator(
-            _WORDS, trainers.WordPieceTrainer(vocab_size=150, special_tokens=special, show_progress=False)
-        )
     t.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -43,19 +46,18 @@ def bert_tokenizer(words: list[str] | None = None) -> PreTrainedTokenizerFast:
     )
 
 
-def roberta_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE over ``LINES`` with RoBERTa's frame: two marks between texts, no token types."""
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    t = Tokenizer(models.BPE())
+def _byte_level(special: list[str]) -> Tokenizer:
+    merges = [tuple(m.split()) for m in _MERGES]
+    pieces = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet()), *(a + b for a, b in merges)]
+    t = Tokenizer(models.BPE({w: i for i, w in enumerate(pieces)}, merges))
     t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     t.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=380,
-        special_tokens=special,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    t.train_from_iterator(_WORDS, trainer)
+    return t
+
+
+def roberta_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE with RoBERTa's frame: two marks between texts, no token types."""
+    t = _byte_level(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
     t.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=False)
     names = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
     return PreTrainedTokenizerFast(
@@ -66,10 +68,14 @@ def roberta_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def decoder_tokenizer() -> PreTrainedTokenizerFast:
-    """The chat tokenizer of the causal models, which puts nothing around a text."""
-    fast = chat_tokenizer(None)
-    fast.model_input_names = ["input_ids", "attention_mask"]
-    return fast
+    """Byte-level BPE that puts nothing around a text, with the ids of the causal models' control tokens."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=_byte_level(["<|endoftext|>", "<|im_start|>", "<|im_end|>"]),
+        bos_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+        model_input_names=["input_ids", "attention_mask"],
+    )
 
 
 TOKENIZERS: dict[str, Callable[[], PreTrainedTokenizerFast]] = {

@@ -91,7 +91,7 @@ def longest(loaded: LoadedModel) -> int | None:
 
     RoBERTa's positions begin behind its padding's, so that it reads two fewer than its configuration says.
     """
-    limits = [] if loaded.context is None else [loaded.context]
+    limits = [] if loaded.context is None or loaded.context < 1 else [loaded.context]  # XLNet says -1: no limit
     said = getattr(loaded.tokenizer, "model_max_length", None)
     if said is not None and 0 < said < 10**9:  # tokenizers that do not know give 1e30
         limits.append(int(said))

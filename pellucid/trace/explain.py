@@ -283,7 +283,7 @@ def _arrays(scores: Scores, run: Run) -> tuple[Floats, Floats | None]:
         return total, None
     matrix = scores.matrix.to(torch.float32).cpu().numpy()
     if matrix.shape[1] == run.prompt_length:
-        matrix = np.pad(matrix, ((0, 0), (0, run.targets)))
+        matrix = np.pad(matrix, ((0, 0), (0, run.targets)), constant_values=np.nan)
     for i in range(run.targets):
         matrix[i, run.prompt_length + i :] = np.nan
     return total, matrix
