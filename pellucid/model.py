@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pellucid.trace.result import Trace
     from pellucid.trace.units import Kind
 
-Prompt = str | Sequence[Mapping[str, str]]
+Prompt = str | Sequence[Mapping[str, str]] | Sequence[str] | Mapping[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Model:
     def explain(
         self,
         prompt: Prompt,
-        target: str | None = None,
+        target: str | Sequence[str] | None = None,
         *,
         method: str = "saliency",
         budget: str | None = None,
@@ -56,6 +56,8 @@ class Model:
         trust: bool = True,
         max_new_tokens: int = 64,
         temperature: float = 0.0,
+        window: int | None = None,
+        stride: int | None = None,
         seed: int = 0,
         precision: str = "full",
         memory: str | int = "auto",
@@ -90,6 +92,8 @@ class Model:
             trust=trust,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
+            window=window,
+            stride=stride,
             seed=seed,
             precision=precision,
             memory=memory,
@@ -101,7 +105,7 @@ class Model:
         self,
         prompt: Prompt,
         methods: Sequence[str] = ("saliency", "input_x_gradient"),
-        target: str | None = None,
+        target: str | Sequence[str] | None = None,
         *,
         parameters: Mapping[str, Mapping[str, Any]] | None = None,
         top_k: int = 10,

@@ -25,6 +25,15 @@ def add_prompt(p: argparse.ArgumentParser, *, named_spans: bool = True) -> None:
         help="read the prompt from a UTF-8 file ('-': standard input); one line break at its end is not part of it",
     )
     what.add_argument("--messages", metavar="PATH", help="read a chat from a JSON file: a list of {role, content}")
+    what.add_argument("--pair", metavar="TEXT", help="the second text, for a classifier that reads two")
+    what.add_argument(
+        "--context",
+        metavar="PATH",
+        help="the prompt is a question about this UTF-8 file ('-': standard input), for a model that answers with a "
+        "part of it",
+    )
+    what.add_argument("--window", type=int, metavar="N", help="with --context: tokens that are read at once, at most")
+    what.add_argument("--stride", type=int, metavar="N", help="with --context: tokens that two windows share")
     what.add_argument("--system", metavar="TEXT", help="a system message to go before the prompt")
     what.add_argument("--target", metavar="TEXT", help="the answer to explain, instead of the model's own")
     what.add_argument(
@@ -153,17 +162,21 @@ def goal_options(options: argparse.Namespace) -> dict[str, Any]:
 
 def explain_options(options: argparse.Namespace) -> dict[str, Any]:
     """The other keywords of ``Model.explain`` and ``Model.compare``, but for the method, its own, and progress."""
-    names = ["per_token", "raw", "parse_special", "source_language", "target_language"]
+    names = ["per_token", "raw", "parse_special", "source_language", "target_language", "window", "stride"]
     names += ["max_new_tokens", "temperature", "seed", "precision", "memory"]
     return {"span": span_of(options), "trust": not options.no_trust, **{n: getattr(options, n) for n in names}}
 
 
 def prompt_of(options: argparse.Namespace) -> Any:
-    """The prompt: a text, or messages. Raises ``InputError``."""
+    """The prompt: a text, messages, two texts, or question and context. Raises ``InputError``."""
     given = [name for name in ("prompt", "file", "messages") if getattr(options, name) is not None]
     if len(given) != 1:
         said = "none was given" if not given else f"{' and '.join(given)} were given"
         raise InputError(f"expected one prompt, as an argument, with --file or with --messages; {said}")
+    second = [f"--{name}" for name in ("pair", "context") if getattr(options, name) is not None]
+    if len(second) > 1 or (second and (options.messages is not None or options.system is not None)):
+        rest = second[1] if len(second) > 1 else "--messages and --system"
+        raise InputError(f"{second[0]} makes a pair with the prompt: leave {rest} out")
     if options.messages is not None:
         text = read_text(options.messages)
         try:
@@ -175,18 +188,26 @@ def prompt_of(options: argparse.Namespace) -> Any:
         if options.system is not None:
             messages = [{"role": "system", "content": options.system}, *messages]
         return messages
-    if options.file is not None:
-        text = read_text(options.file)
-        for ending in ("\r\n", "\n"):
-            if text.endswith(ending):
-                text = text[: -len(ending)]
-                break
-    else:
-        text = options.prompt
+    text = options.prompt if options.file is None else _file(options.file)
+    if options.pair is not None:
+        return (text, options.pair)
+    if options.context is not None:
+        if options.context == "-" and options.file == "-":
+            raise InputError("--file and --context cannot both be standard input ('-')")
+        return {"question": text, "context": _file(options.context)}
     if options.system is not None:
         if not text.strip():
             raise InputError("the prompt is empty: expected some text")
         return [{"role": "system", "content": options.system}, {"role": "user", "content": text}]
+    return text
+
+
+def _file(path: str) -> str:
+    """The text of a file, without the one line break at its end."""
+    text = read_text(path)
+    for ending in ("\r\n", "\n"):
+        if text.endswith(ending):
+            return text[: -len(ending)]
     return text
 
 

@@ -104,7 +104,7 @@ def original(run: Run, *, measure: Measure | None = None) -> Tensor:
 
 
 def _measured(run: Run, logits: Tensor, measure: Measure | None) -> Tensor:
-    return (measure or run.objective.function)(logits, run.ids[0, run.prompt_length :])[run.selected]
+    return run.measured(logits, measure)
 
 
 def effects(
@@ -130,7 +130,7 @@ def effects(
     if masks.ndim != 2 or masks.shape[1] != len(run.units):
         raise ValueError(f"kept: expected [ablations, {len(run.units)} units], got {masks.shape}")
     base = _original(run)
-    prompt, answer = run.ids[0, : run.prompt_length].tolist(), run.ids[0, run.prompt_length :].tolist()
+    prompt, answer = run.ids[0, : run.prompt_length].tolist(), run.answer.tolist()
     other = replacements(run, replace) if isinstance(replace, str | int) else list(replace)
     rows: dict[tuple[int, ...], int] = {}
     firsts: list[int] = []
@@ -138,10 +138,10 @@ def effects(
     for number, mask in enumerate(masks):
         gone = {i for unit, stays in zip(run.units, mask, strict=True) if not stays for i in unit}
         if other is None:
-            row = tuple(t for i, t in enumerate(prompt) if i not in gone)
+            row = run.without(prompt, gone)
         else:
             row = tuple(other[i] if i in gone else t for i, t in enumerate(prompt))
-        if not row:
+        if other is None and len(gone) == len(prompt):
             raise InputError(
                 f"ablation {number + 1} of {len(masks)} leaves nothing of the prompt, and a model needs a token to "
                 "start from: use smaller units, keep a part of the prompt out of them, or replace='pad'"

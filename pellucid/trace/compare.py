@@ -146,9 +146,9 @@ def check_methods(methods: Sequence[str], parameters: Mapping[str, Mapping[str, 
 
 def compare(
     loaded: LoadedModel,
-    prompt: str | Messages,
+    prompt: str | Messages | Sequence[str] | Mapping[str, str],
     methods: Sequence[str] = DEFAULT_METHODS,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     *,
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
     top_k: int = 10,

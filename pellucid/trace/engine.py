@@ -27,7 +27,8 @@ from pellucid.trace.inside import attention, plain_experts, precision
 from pellucid.trace.kernels import check_gradient
 from pellucid.trace.layers import NoTapeError, Tape
 from pellucid.trace.memory import Plan, Shape, plan, whole_graph
-from pellucid.trace.objective import Objective
+from pellucid.trace.objective import Function, Objective
+from pellucid.trace.statistics import piece
 
 #: ``(gradient [rows, tokens, width], embeddings [tokens, width]) -> [rows, tokens]``
 FromGradient = Callable[[Tensor, Tensor], Tensor]
@@ -102,6 +103,7 @@ class Run:
         self.units = [[i] for i in range(len(prompt))] if units is None else [list(u) for u in units]
         self.prompt_length, self.targets = len(prompt), len(answer)
         self.ids = torch.tensor([[*prompt, *answer]], device=loaded.device)  # [1, tokens]
+        self.answer = self.ids[0, len(prompt) :]  # [targets]; what each target is, in the logits' last dimension
         self.objective = objective
         self.selected = list(range(self.targets)) if selected is None else list(selected)
         self.per_token = per_token
@@ -143,6 +145,22 @@ class Run:
         """For each prompt in place of the real one, the targets' logits [targets, vocabulary]: for kinds of model whose
         what-if runs share no prefix."""
         raise NotImplementedError("a causal model's what-if runs continue on a shared prefix (trace/ablate.py)")
+
+    def without(self, prompt: Sequence[int], gone: set[int]) -> tuple[int, ...]:
+        """A prompt when the tokens at the places ``gone`` are taken away, as ``logits_after`` reads it."""
+        return tuple(t for i, t in enumerate(prompt) if i not in gone)
+
+    def readable(self, logits: Tensor) -> Tensor:
+        """Logits whose softmax is what the model thinks of each target, from those that it puts out."""
+        return logits
+
+    def choice(self, number: int) -> str:
+        """What a number in the logits' last dimension stands for, as text."""
+        return piece(self.loaded.tokenizer, number)
+
+    def measured(self, logits: Tensor, function: Function | None = None) -> Tensor:
+        """The objective, or ``function``, of each selected target [selected]."""
+        return (function or self.objective.function)(logits, self.answer)[self.selected]
 
     def values(self, x: Tensor | None = None) -> Tensor:
         """The objective of each selected target [selected] at the embeddings ``x`` [tokens, width], or at the real
@@ -344,7 +362,7 @@ class Run:
 
     def values_of(self, logits: Tensor) -> Tensor:
         """The objective of each selected target [selected]."""
-        return self.objective.function(logits, self.ids[0, self.prompt_length :])[self.selected]
+        return self.measured(logits)
 
     def _by_graph(self, values: Tensor, x: Tensor) -> Iterator[tuple[list[int], Tensor]]:
         """Through the whole graph, a backward pass a row."""

@@ -7,7 +7,7 @@ trace = explain(loaded, "What is the capital of France?", unit="sentence")
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -30,7 +30,7 @@ from pellucid.trace.methods import Method
 from pellucid.trace.methods import method as get_method
 from pellucid.trace.objective import Function, scaled
 from pellucid.trace.options import check
-from pellucid.trace.prepare import Prepared, prepare
+from pellucid.trace.prepare import HEADS, Prepared, prepare
 from pellucid.trace.provenance import model_info, versions
 from pellucid.trace.reference import Part
 from pellucid.trace.result import (
@@ -56,8 +56,8 @@ DEFAULT_METHOD = "saliency"
 
 def explain(
     loaded: LoadedModel,
-    prompt: str | Messages,
-    target: str | None = None,
+    prompt: str | Messages | Sequence[str] | Mapping[str, str],
+    target: str | Sequence[str] | None = None,
     *,
     method: str = DEFAULT_METHOD,
     budget: str | None = None,
@@ -77,6 +77,8 @@ def explain(
     trust: bool = True,
     max_new_tokens: int = 64,
     temperature: float = 0.0,
+    window: int | None = None,
+    stride: int | None = None,
     seed: int = 0,
     precision: str = "full",
     memory: str | int = "auto",
@@ -85,8 +87,10 @@ def explain(
 ) -> Trace:
     """Which tokens of ``prompt`` made the model answer as it does.
 
-    - ``target``: the answer to explain; None lets the model answer (at most ``max_new_tokens``, greedy unless
-      ``temperature`` is above 0).
+    - ``prompt``: a text, or a chat. A classifier also reads two texts (first, second); a model that answers with a part
+      of a context reads (question, context), or {"question": ..., "context": ...}.
+    - ``target``: the answer to explain (of a classifier a class, or several in a list); None lets the model answer (at
+      most ``max_new_tokens``, greedy unless ``temperature`` is above 0).
     - ``method``, ``objective``: names that ``pellucid methods`` lists; ``parameters`` are the method's own.
       ``method="auto"`` takes the best that was measured within ``budget``: ``fast``, ``balanced`` or ``thorough``. An
       objective may be a function of logits [targets, vocabulary] and ids [targets] that gives [targets].
@@ -101,6 +105,8 @@ def explain(
       pattern, or parts (start, end) or (message, start, end) of the prompt, which may have names. ``merge`` says how
       token scores become a unit's: ``sum``, ``mean``, ``max_abs``; the method's own way where None.
     - ``per_token``: also the matrix ``scores`` [targets, prompt tokens + targets].
+    - ``window``, ``stride``: how long contexts are read by models that answer with a part of one: tokens of a window,
+      and how many of the context's two windows share (``trace/extract.py``).
     - ``raw``: no chat template; ``parse_special`` then reads control tokens in the prompt as such.
     - ``source_language``, ``target_language``: what an encoder-decoder that knows several reads and writes, by its
       tokenizer's names ("eng_Latn", "fra_Latn" for NLLB; "en", "fr" for M2M100).
@@ -140,6 +146,8 @@ def explain(
         parse_special=parse_special,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
+        window=window,
+        stride=stride,
         seed=seed,
         precision=precision,
         memory=memory,
@@ -226,7 +234,14 @@ def explain_prepared(
         run, scores = scores_of(selected, matrix=per_token)
         total, matrix = _arrays(scores, run)
         assert run.logits is not None
-        targets = describe(loaded.tokenizer, answer_ids, ready.answer.text, ready.spans, run.logits)
+        targets = describe(
+            loaded.tokenizer,
+            answer_ids,
+            ready.answer.text,
+            ready.spans,
+            run.readable(run.logits),
+            choice=None if loaded.kind not in HEADS else run.choice,
+        )
         used = run.precision
         run.logits = run.kept_pass = None  # a long answer's are large, and what follows needs the room
         _check_finite(scores, total, matrix, run, targets)
@@ -241,7 +256,9 @@ def explain_prepared(
             named.append(NamedSpan(name, span.text, span.start, span.end, span.targets, there, by_unit))
         held: Trust | None = None
         note: str | None = "not measured: trust=False"
-        if trust:
+        if trust and ready.untrusted is not None:
+            note = f"not measured: {ready.untrusted}"
+        elif trust:
             held, note, passes = measure_trust(
                 loaded,
                 encoded.ids,
@@ -255,11 +272,12 @@ def explain_prepared(
                 allowed=ready.allowed,
                 precision=used,
                 progress=progress,
-                logits_after=None if run.shares_prefix else run.logits_after,
+                logits_after=None if run.shares_prefix else lambda p: [run.readable(z) for z in run.logits_after(p)],
+                without=run.without,
             )
             forwards += passes
     seconds = time.perf_counter() - began
-    details = {**scores.details, **stretches.score_details(ready.kind, encoded)}
+    details = {**scores.details, **stretches.score_details(ready.kind, encoded), **ready.details}
     for option in ("source_language", "target_language"):
         if getattr(loaded, option) is not None:
             details[option] = getattr(loaded, option)
@@ -297,11 +315,14 @@ def explain_prepared(
 
 
 def _arrays(scores: Scores, run: Run) -> tuple[Floats, Floats | None]:
-    """Scores as float32 arrays: total [prompt], matrix [targets, prompt + targets] with NaN for what came later."""
+    """Scores as float32 arrays: total [prompt], matrix [targets, prompt + targets] with NaN for what came later, or for
+    all targets where these are no tokens."""
     total = scores.total[: run.prompt_length].to(torch.float32).cpu().numpy()
     if scores.matrix is None:
         return total, None
     matrix = scores.matrix.to(torch.float32).cpu().numpy()
+    if matrix.shape[1] == run.prompt_length:
+        matrix = np.pad(matrix, ((0, 0), (0, run.targets)), constant_values=np.nan)
     for i in range(run.targets):
         matrix[i, run.prompt_length + i :] = np.nan
     return total, matrix
@@ -319,7 +340,8 @@ def _check_finite(scores: Scores, total: Floats, matrix: Floats | None, run: Run
     bad, count = int((~np.isfinite(total[here])).sum()), int(here.sum())
     if matrix is not None:
         for i in run.selected:
-            seen = matrix[i, : run.prompt_length + i][expected[: run.prompt_length + i]]
+            end = min(run.prompt_length + i, run.ids.shape[1])
+            seen = matrix[i, :end][expected[:end]]
             bad, count = bad + int((~np.isfinite(seen)).sum()), count + seen.size
     lost = sum(not np.isfinite(t.logprob) for t in targets)
     if bad or lost:

@@ -41,13 +41,14 @@ def trust(
     precision: str = "full",
     progress: Progress = silent,
     logits_after: Callable[[list[list[int]]], list[Tensor]] | None = None,
+    without: Callable[[Sequence[int], set[int]], tuple[int, ...]] | None = None,
 ) -> tuple[Trust | None, str | None, int]:
     """``(trust, why there is none, forward passes)``.
 
     ``scores`` [prompt tokens]; ``candidates`` are the tokens that may go; ``answer_logprob`` is that of the
     ``selected`` targets with the whole prompt, in nats, known from the explanation's own forward pass.
     ``logits_after`` gives the targets' logits for a batch of prompts, for kinds of model that are not causal
-    (``Run.logits_after``).
+    (``Run.logits_after``), and ``without`` how these name a prompt with tokens taken away (``Run.without``).
     """
     count = len(candidates)
     removed = max(1, round(FRACTION * count))
@@ -61,6 +62,8 @@ def trust(
     if len(prompt) == removed:
         return None, "not measured: nothing would be left of the prompt", 0
     rows = [[t for i, t in enumerate(prompt) if i not in set(gone)] for gone in removals]
+    if without is not None:
+        rows = [list(without(prompt, set(gone))) for gone in removals]
     with in_precision(loaded.network, precision):
         logprobs = _logprobs(loaded, rows, answer, selected, allowed, progress, logits_after)
     drops = (answer_logprob - logprobs) / len(selected)

@@ -18,6 +18,7 @@ from torch import Tensor
 from pellucid.errors import OptionError
 from pellucid.models.encode import Encoded
 from pellucid.models.load import LoadedModel
+from pellucid.trace import classify, extract
 from pellucid.trace.contrast import contrast
 from pellucid.trace.memory import Shape
 from pellucid.trace.objective import OBJECTIVES, Function, Objective, check
@@ -49,10 +50,18 @@ def make(
 ) -> Goal:
     """The objective of ``answer`` (its ids and text) after the prompt. Raises ``OptionError``, ``InputError``."""
     check(objective, instead_of=instead_of, without=without)
+    if loaded.kind == "classifier":
+        classify.check_objective(loaded, objective)
     if not isinstance(objective, str):
-        return Goal(custom(objective, loaded, answer, per_token=per_token))
+        choices = {"classifier": loaded.network.config.num_labels, "span": len(encoded.ids)}.get(loaded.kind)
+        return Goal(custom(objective, loaded, answer, per_token=per_token, choices=choices))
     if instead_of is not None:
-        made, details = contrast(loaded, encoded, answer, text, instead_of, span)
+        if loaded.kind == "classifier":
+            made, details = classify.contrast(loaded, answer, text, instead_of, span)
+        elif loaded.kind == "span":
+            made, details = extract.contrast(loaded, encoded, answer, text, instead_of)
+        else:
+            made, details = contrast(loaded, encoded, answer, text, instead_of, span)
         return Goal(made, details)
     if without is not None:
         made, details = against_reference(objective, loaded, encoded, answer, without, precision)
@@ -60,11 +69,16 @@ def make(
     return Goal(OBJECTIVES[objective])
 
 
-def custom(function: Function, loaded: LoadedModel, answer: Sequence[int], *, per_token: bool) -> Objective:
-    """A user's function as an objective, tried out on random logits. Raises ``OptionError`` for what it cannot be."""
+def custom(
+    function: Function, loaded: LoadedModel, answer: Sequence[int], *, per_token: bool, choices: int | None = None
+) -> Objective:
+    """A user's function as an objective, tried out on random logits [targets, vocabulary, or ``choices`` of a head].
+
+    Raises ``OptionError`` for what it cannot be.
+    """
     name = getattr(function, "__name__", type(function).__name__)
     name = "custom" if name == "<lambda>" else name
-    vocabulary = Shape.of(loaded.network).vocabulary
+    vocabulary = Shape.of(loaded.network).vocabulary if choices is None else choices
     generator = torch.Generator().manual_seed(0)
     ids = torch.tensor(list(answer), device=loaded.device)
 
@@ -88,7 +102,7 @@ def custom(function: Function, loaded: LoadedModel, answer: Sequence[int], *, pe
             f"objective '{name}' makes a target's number from other targets' logits too: with per_token=True each has "
             "to come from its own row; leave per_token out, or change the function"
         )
-    return Objective(name, "a function of the user's own", "its own", function)
+    return Objective(name, "a function of the user's own", "its own", function, raw=True)
 
 
 def _mixes(function: Callable[[Tensor, Tensor], Tensor], here: Tensor, there: Tensor, ids: Tensor) -> bool:

@@ -265,7 +265,7 @@ def explained(
 
 def interactions(
     loaded: LoadedModel,
-    prompt: str | Messages,
+    prompt: str | Messages | Sequence[str] | Mapping[str, str],
     target: str | None = None,
     *,
     unit: Kind = "sentence",
@@ -304,14 +304,14 @@ def interactions(
     from pellucid.trace import units as stretches
     from pellucid.trace.memory import PeakMemory
     from pellucid.trace.objective import scaled
-    from pellucid.trace.prepare import prepare
+    from pellucid.trace.prepare import HEADS, one_text, prepare
     from pellucid.trace.provenance import model_info, versions
     from pellucid.trace.runs import run_class
 
-    encoded = encode(loaded, prompt, raw=raw, parse_special=parse_special)  # before a long answer is generated
-    units = stretches.units(encoded, unit) or _tokens(encoded)
     kind = stretches.kind_name(unit)
-    check_size(len(units), kind, order, budget)
+    if loaded.kind not in HEADS:  # before a long answer is generated
+        early = encode(loaded, one_text(loaded, prompt), raw=raw, parse_special=parse_special)
+        check_size(len(stretches.units(early, unit) or _tokens(early)), kind, order, budget)
     ready = prepare(
         loaded,
         prompt,
@@ -331,6 +331,8 @@ def interactions(
         memory=memory,
         progress=progress,
     )
+    units = ready.units or _tokens(ready.encoded)
+    check_size(len(units), kind, order, budget)
     began = time.perf_counter()
     goal = ready.goal.objective
     with PeakMemory(loaded.device) as peak:

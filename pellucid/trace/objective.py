@@ -36,6 +36,7 @@ class Objective:
     formula: str
     unit: str
     function: Function
+    raw: bool = False  # a function of what the head puts out, not of logits whose softmax is the model's distribution
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ def _margin(logits: Tensor, ids: Tensor) -> Tensor:
     return logit(logits, ids) - others.amax(-1)
 
 
+def _log_odds(logits: Tensor, ids: Tensor) -> Tensor:
+    others = logits.scatter(-1, ids[..., None], float("-inf"))
+    return logit(logits, ids) - others.logsumexp(-1)
+
+
 OBJECTIVES: dict[str, Objective] = {
     o.name: o
     for o in (
@@ -84,6 +90,7 @@ OBJECTIVES: dict[str, Objective] = {
         Objective("logit", "z_t", "logits", logit),
         Objective("prob", "p(t) = exp z_t / sum_v exp z_v", "probability", _prob),
         Objective("margin", "z_t - max_{v != t} z_v", "logits", _margin),
+        Objective("log_odds", "log p(t) - log(1 - p(t)) = z_t - log sum_{v != t} exp z_v", "nats", _log_odds),
         Objective("entropy", "- sum_v p(v) log p(v)", "nats", _entropy),
         Objective("cross_entropy", "- log p(t)", "nats", _cross_entropy),
     )

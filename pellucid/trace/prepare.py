@@ -8,27 +8,33 @@ It is done once, however many methods are asked afterwards (``compare``), so tha
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from pellucid.errors import ContextError, InputError
+from pellucid.errors import ContextError, InputError, OptionError
 from pellucid.models.align import align_ids
 from pellucid.models.encode import Encoded, Messages, encode, encode_target
 from pellucid.models.generate import generate
+from pellucid.models.heads import problem
 from pellucid.models.load import LoadedModel
 from pellucid.models.quantization import kernels
 from pellucid.models.seq2seq import decoder_start
 from pellucid.progress import Progress, silent
+from pellucid.trace import classify, extract
 from pellucid.trace import goal as goals
 from pellucid.trace import objective as objectives
 from pellucid.trace import spans as places
 from pellucid.trace import units as stretches
+from pellucid.trace.heads import Answered
 from pellucid.trace.memory import budget
 from pellucid.trace.objective import Function
 from pellucid.trace.reference import Part
 from pellucid.trace.result import Answer, Span
 from pellucid.trace.units import Kind, Unit
+
+#: Kinds of model that choose an answer and do not write one.
+HEADS = ("classifier", "span")
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ class Prepared:
     """One prompt, one answer, and what of it is to be explained.
 
     ``spans`` are the targets' characters in ``answer.text``; ``part`` is the span that the total explains (None: the
-    whole answer), ``named`` are further ones; ``units`` are empty for tokens.
+    whole answer), ``named`` are further ones; ``units`` are empty for tokens. ``details`` is plain data on how a head
+    answered, ``untrusted`` says why trust cannot be measured, None where it can.
     """
 
     encoded: Encoded
@@ -51,6 +58,8 @@ class Prepared:
     reduce: str
     allowed: int
     generate_seconds: float
+    details: dict[str, Any] = field(default_factory=dict)
+    untrusted: str | None = None
 
     @property
     def selected(self) -> list[int]:
@@ -60,8 +69,8 @@ class Prepared:
 
 def prepare(
     loaded: LoadedModel,
-    prompt: str | Messages,
-    target: str | None = None,
+    prompt: str | Messages | Sequence[str] | Mapping[str, str],
+    target: str | Sequence[str] | None = None,
     *,
     objective: str | Function = "logprob",
     instead_of: str | None = None,
@@ -76,6 +85,8 @@ def prepare(
     parse_special: bool = False,
     max_new_tokens: int = 64,
     temperature: float = 0.0,
+    window: int | None = None,
+    stride: int | None = None,
     seed: int = 0,
     precision: str = "full",
     memory: str | int = "auto",
@@ -85,14 +96,39 @@ def prepare(
     objectives.check(objective, instead_of=instead_of, without=without, reduce=reduce)
     stretches.check(unit, merge)
     places.check(spans)
-    encoded = encode(loaded, prompt, raw=raw, parse_special=parse_special)
-    _check_context(loaded, len(encoded.ids), 1)
+    extract.check(window, stride, loaded.kind)
+    chosen: Answered | None = None
+    began = time.perf_counter()
+    if loaded.kind in HEADS:
+        if temperature:
+            raise OptionError(f"'{loaded.name}' chooses its likeliest answer, and draws none: leave temperature out")
+        if loaded.kind == "span":
+            chosen = extract.answer(
+                loaded,
+                prompt,
+                _one(loaded, target),
+                limit=max_new_tokens,
+                window=window,
+                stride=stride,
+                precision=precision,
+                progress=progress,
+            )
+        else:
+            chosen = classify.answer(loaded, prompt, target, raw=raw, parse_special=parse_special, precision=precision)
+        encoded = chosen.encoded
+    else:
+        encoded = encode(loaded, one_text(loaded, prompt), raw=raw, parse_special=parse_special)
+        _check_context(loaded, len(encoded.ids), 1)
+    chose = time.perf_counter() - began
     found = stretches.units(encoded, unit)
     allowed = budget(memory, loaded.device)
 
     began = time.perf_counter()
     asked: dict[str, Any] = {}
-    if target is None:
+    if chosen is not None:
+        ids = chosen.ids
+        asked = {"max_new_tokens": max_new_tokens} if loaded.kind == "span" and target is None else {}
+    elif target is None:
         room = max_new_tokens
         if loaded.context is not None:
             room = min(room, loaded.context - _before_answer(loaded, encoded))
@@ -102,12 +138,16 @@ def prepare(
             )
         asked = {"max_new_tokens": max_new_tokens, "temperature": temperature}
     else:
-        ids = encode_target(loaded, encoded, target)
+        ids = encode_target(loaded, encoded, _one(loaded, target) or "")
         _check_context(loaded, len(encoded.ids), len(ids))
     seconds = time.perf_counter() - began if target is None else 0.0
-    text, characters = align_ids(loaded.tokenizer, ids)
-    part = None if span is None else places.find(span, text, characters)
-    named = tuple((name, places.find(s, text, characters, name)) for name, s in (spans or {}).items())
+    if chosen is None:
+        text, characters = align_ids(loaded.tokenizer, ids)
+    else:
+        text, characters, seconds = chosen.text, chosen.spans, chose
+    find = extract.find if loaded.kind == "span" else places.find
+    part = None if span is None else find(span, text, characters)
+    named = tuple((name, find(s, text, characters, name)) for name, s in (spans or {}).items())
     goal = goals.make(
         objective,
         loaded,
@@ -135,7 +175,29 @@ def prepare(
         reduce,
         allowed,
         seconds,
+        {} if chosen is None else chosen.details,
+        "a regression gives no probability" if loaded.kind == "classifier" and problem(loaded) == "value" else None,
     )
+
+
+def _one(loaded: LoadedModel, target: str | Sequence[str] | None) -> str | None:
+    """A target that has to be one text. Raises ``InputError``."""
+    if target is not None and not isinstance(target, str):
+        raise InputError(f"'{loaded.name}' has one answer: the target should be text and is {type(target).__name__}")
+    return target
+
+
+def one_text(loaded: LoadedModel, prompt: Any) -> str | Messages:
+    """What a model without a head reads. Raises ``InputError`` for a pair of texts."""
+    if isinstance(prompt, Mapping) or (
+        isinstance(prompt, tuple | list) and len(prompt) == 2 and all(isinstance(x, str) for x in prompt)
+    ):
+        raise InputError(
+            f"'{loaded.name}' reads one text or a chat, given several texts: pairs are for classifiers, and a question "
+            "with a context for models that answer with a part of it"
+        )
+    found: str | Messages = prompt
+    return found
 
 
 def _check_contrast(goal: goals.Goal, span: Span | None, name: str) -> None:

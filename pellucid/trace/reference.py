@@ -92,7 +92,7 @@ def against_reference(
             there = target_logits(loaded.network, len(answer), input_ids=ids)[0]
     else:
         run = run_class(loaded)(loaded, encoded.ids, answer, OBJECTIVES["logprob"], precision=precision)
-        there = run.logits_after([rest])[0]
+        there = run.readable(run.logits_after([run.without(encoded.ids, left)])[0])
     reference = there.log_softmax(-1)
     own = reference.gather(-1, goal[:, None])[:, 0]  # log q_i(t) [targets]
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pandas
 
-Role = Literal["system", "user", "assistant", "tool", "template", "special"]
+Role = Literal["system", "user", "assistant", "tool", "first", "second", "question", "context", "template", "special"]
 Floats = npt.NDArray[np.float32]
 
 #: Roles of tokens that the user did not write: shown, scored, but left out of rankings unless asked for.

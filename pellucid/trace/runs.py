@@ -14,6 +14,8 @@ from pellucid.trace.engine import Run
 RUNS = {
     "causal": ("pellucid.trace.engine", "Run"),
     "seq2seq": ("pellucid.trace.seq2seq", "Seq2SeqRun"),
+    "classifier": ("pellucid.trace.classify", "ClassifierRun"),
+    "span": ("pellucid.trace.extract", "SpanRun"),
 }
 
 

@@ -5,6 +5,7 @@ trace.targets[0].prob, trace.targets[0].alternatives
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -16,8 +17,19 @@ ALTERNATIVES = 5
 _ROWS = 64  # at a time: the float32 copies of 64 rows of 260,000 logits are 70 MB each
 
 
-def describe(tokenizer: Any, ids: list[int], text: str, spans: list[Span], logits: Tensor) -> tuple[Target, ...]:
-    """A ``Target`` for each id, from ``logits`` [targets, vocabulary]; ``spans`` are characters of ``text``."""
+def describe(
+    tokenizer: Any,
+    ids: list[int],
+    text: str,
+    spans: list[Span],
+    logits: Tensor,
+    *,
+    choice: Callable[[int], str] | None = None,
+) -> tuple[Target, ...]:
+    """A ``Target`` for each id, from ``logits`` [targets, vocabulary]; ``spans`` are characters of ``text``.
+
+    ``choice`` names an id, where these are no tokens; what has no probability at all is then no alternative.
+    """
     out = []
     numbers = words(text, spans)
     for first in range(0, len(ids), _ROWS):
@@ -31,8 +43,14 @@ def describe(tokenizer: Any, ids: list[int], text: str, spans: list[Span], logit
             i = first + k
             own = logprobs[k, ids[i]]
             alternatives = tuple(
-                Alternative(_piece(tokenizer, int(v)), int(v), min(float(p.exp()), 1.0), min(float(p), 0.0))
+                Alternative(
+                    piece(tokenizer, int(v)) if choice is None else choice(int(v)),
+                    int(v),
+                    min(float(p.exp()), 1.0),
+                    min(float(p), 0.0),
+                )
                 for p, v in zip(best[k], best_ids[k], strict=True)
+                if choice is None or float(p.exp()) > 0
             )
             start, end = spans[i]
             out.append(
@@ -52,7 +70,7 @@ def describe(tokenizer: Any, ids: list[int], text: str, spans: list[Span], logit
     return tuple(out)
 
 
-def _piece(tokenizer: Any, token: int) -> str:
+def piece(tokenizer: Any, token: int) -> str:
     """A token as text; one that is part of a character only, as its bytes' name in the vocabulary."""
     text = str(tokenizer.decode([token], clean_up_tokenization_spaces=False))
     return text if text and "�" not in text else str(tokenizer.convert_ids_to_tokens(token))

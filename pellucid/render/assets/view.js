@@ -21,7 +21,8 @@
     en: {
       title: "What made the model say this", prompt: "Prompt", answer: "Answer",
       generated: "generated", given: "given by the user", explained: "explained: the marked part",
-      roles: { system: "System", user: "User", assistant: "Assistant", tool: "Tool" },
+      roles: { system: "System", user: "User", assistant: "Assistant", tool: "Tool",
+        first: "First text", second: "Second text", question: "Question", context: "Context" },
       unit: "Show scores by", token: "Tokens", word: "Words", frame: (n) => `Template (${n})`,
       frameTip: "Show the tokens of the chat template and the special tokens", other: "中文",
       theme: { light: "Light", dark: "Dark" }, themeTip: (x) => `Switch to the ${x} theme`,
@@ -53,7 +54,8 @@
     zh: {
       title: "是什么让模型这样说", prompt: "提示", answer: "答案",
       generated: "由模型生成", given: "由用户给定", explained: "解释的是标出的部分",
-      roles: { system: "系统", user: "用户", assistant: "助手", tool: "工具" },
+      roles: { system: "系统", user: "用户", assistant: "助手", tool: "工具",
+        first: "第一段文本", second: "第二段文本", question: "问题", context: "上下文" },
       unit: "得分单位", token: "词元", word: "词", frame: (n) => `模板（${n}）`,
       frameTip: "显示聊天模板的词元和特殊词元", other: "English",
       theme: { light: "浅色", dark: "深色" }, themeTip: (x) => `切换到${x}主题`,

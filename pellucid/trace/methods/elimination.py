@@ -84,7 +84,7 @@ def shortened(run: Run, gone: Sequence[int]) -> Run:
     return type(run)(
         run.loaded,
         run.ids[0, kept].tolist(),
-        run.ids[0, run.prompt_length :].tolist(),
+        run.answer.tolist(),
         run.objective,
         selected=run.selected,
         precision=run.precision,
@@ -144,6 +144,7 @@ METHOD = Method(
     signed=True,
     ranks="signed",
     needs="forward",
+    kinds=("causal", "seq2seq"),
     function=elimination,
     parameters={"shares": [0.1], "exact": "all", "guides": None},
 )
