@@ -17,8 +17,8 @@ from pellucid.progress import Progress, silent
 if TYPE_CHECKING:
     from pellucid.models.load import LoadedModel
     from pellucid.trace.compare import Comparison
+    from pellucid.trace.faithful import Report
     from pellucid.trace.interactions import Interactions
-    from pellucid.trace.judge import Report
     from pellucid.trace.objective import Function
     from pellucid.trace.reference import Part
     from pellucid.trace.result import Trace
@@ -121,8 +121,8 @@ class Model:
 
     def faithfulness(self, trace: Trace, **options: Any) -> Report:
         """Does a trace of this model hold? By every measure, beside random orders: see
-        ``pellucid.trace.judge.faithfulness`` for the options."""
-        from pellucid.trace.judge import faithfulness
+        ``pellucid.trace.faithful.faithfulness`` for the options."""
+        from pellucid.trace.faithful import faithfulness
 
         return faithfulness(self.loaded, trace, **options)
 

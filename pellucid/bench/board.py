@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.trace.judge import Verdict, summary
+from pellucid.trace.faithful import Verdict, summary
 
 SCHEMA = "pellucid.leaderboard/1"
 RANDOM = "random"

@@ -3,7 +3,7 @@
     pellucid bench faithfulness xquad-en.json --model smollm2-135m-instruct --methods ifr,gim --out board/
 
 Each question is put to the model after its paragraph; the model's own greedy answer is what is explained, and the
-paragraph's tokens are what may go. Every method runs on the same answer and is judged (``trace.judge``) with shared
+paragraph's tokens are what may go. Every method runs on the same answer and is judged (``trace.faithful``) with shared
 ablations; its seconds are divided by those of a forward pass F measured just before and after it. Each record is on
 disk before the next question begins: a run that was stopped goes on where it was.
 """
@@ -29,11 +29,11 @@ from pellucid.models.encode import Encoded, encode
 from pellucid.models.generate import generate
 from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
-from pellucid.trace import judge as judging
+from pellucid.trace import faithful as judging
 from pellucid.trace.combine import spearman
 from pellucid.trace.curves import roc_area
 from pellucid.trace.engine import Run
-from pellucid.trace.judge import Judge, Verdict, importance
+from pellucid.trace.faithful import Judge, Verdict, importance
 from pellucid.trace.memory import budget
 from pellucid.trace.methods import Method, parse
 from pellucid.trace.objective import OBJECTIVES

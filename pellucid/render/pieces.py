@@ -13,6 +13,7 @@ from pellucid.render import fold
 from pellucid.render.colors import Scale
 from pellucid.render.shading import Shading, split, unit_pieces
 from pellucid.render.units import Unit, target_units
+from pellucid.render.visible import one_line
 from pellucid.render.words import frame_share, lost_lines, role_name, say
 from pellucid.render.wrap import Piece
 from pellucid.trace.result import Trace
@@ -55,14 +56,18 @@ def answer_pieces(trace: Trace, style: Shading, lang: str, *, limit: int, words:
     inside = set(trace.span.targets) if trace.span else set()
     keep = fold.kept(units, [u for u in units if inside & set(u.indices)][:1], limit=limit)
     pieces: list[Piece] = []
-    gap, within = 0, False
+    gap, within, end = 0, False, 0
     for i, unit in enumerate(units):
+        start, before = trace.targets[unit.indices[0]].start, end
+        end = max(end, *(trace.targets[k].end for k in unit.indices))
         if i not in keep:
             gap += len(unit.indices)
             continue
         if gap:
             pieces += _spaced(pieces, _item(fold.Gap(gap), Scale(0, False), style, lang))
             gap = 0
+        if i and i - 1 in keep and start > before:  # what stands between a classifier's classes
+            pieces.append(Piece(one_line(trace.answer.text[before:start]), style.of("dim")))
         blank, body = split(unit.text)
         marked = bool(inside & set(unit.indices))
         now = style.answer(replace(unit, text=body), marked)

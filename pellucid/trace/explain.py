@@ -23,8 +23,7 @@ from pellucid.progress import Progress, silent
 from pellucid.trace import auto
 from pellucid.trace import units as stretches
 from pellucid.trace.engine import Run, Scores
-from pellucid.trace.faithful import trust as measure_trust
-from pellucid.trace.judge import importance
+from pellucid.trace.faithful import importance
 from pellucid.trace.memory import PeakMemory
 from pellucid.trace.methods import Method
 from pellucid.trace.methods import method as get_method
@@ -49,6 +48,7 @@ from pellucid.trace.result import (
 from pellucid.trace.runs import run_class
 from pellucid.trace.schema import plain
 from pellucid.trace.statistics import describe
+from pellucid.trace.trust import trust as measure_trust
 from pellucid.trace.units import Kind
 
 DEFAULT_METHOD = "saliency"

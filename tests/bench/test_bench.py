@@ -21,7 +21,7 @@ from pellucid.models.load import LoadedModel
 from pellucid.render import save_board
 from pellucid.render.board import markdown
 from pellucid.trace.engine import Run
-from pellucid.trace.judge import Judge
+from pellucid.trace.faithful import Judge
 from pellucid.trace.methods import method
 from pellucid.trace.objective import objective
 
@@ -188,7 +188,7 @@ def test_unknown_parameters_and_methods() -> None:
 def lines() -> list[dict]:  # type: ignore[type-arg]
     random = np.random.default_rng(0)
     out = []
-    from pellucid.trace.judge import Verdict
+    from pellucid.trace.faithful import Verdict
 
     for k in range(12):
         about = {"example": str(k), "prompt_tokens": 100, "answer_tokens": 10, "forward_seconds": 0.1}

@@ -31,6 +31,7 @@ def plain_values(model: LoadedModel, x: Tensor, name: str) -> Tensor:
             "logprob": lambda z=z, t=token: torch.nn.functional.log_softmax(z, -1)[t],
             "prob": lambda z=z, t=token: torch.softmax(z, -1)[t],
             "margin": lambda z=z, t=token: z[t] - torch.cat([z[:t], z[t + 1 :]]).max(),
+            "log_odds": lambda z=z, t=token: (torch.softmax(z, -1)[t] / (1 - torch.softmax(z, -1)[t])).log(),
             "entropy": lambda z=z: torch.distributions.Categorical(logits=z).entropy(),
             "cross_entropy": lambda z=z, t=token: torch.nn.functional.cross_entropy(z[None], torch.tensor([t])),
         }[name]()

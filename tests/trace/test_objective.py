@@ -37,6 +37,7 @@ def test_values_equal_closed_forms() -> None:
     np.testing.assert_allclose(objective("logprob").function(logits, ids), np.log(p), rtol=1e-12)
     np.testing.assert_allclose(objective("cross_entropy").function(logits, ids), -np.log(p), rtol=1e-12)
     np.testing.assert_allclose(objective("margin").function(logits, ids), [1.0, 0.0])
+    np.testing.assert_allclose(objective("log_odds").function(logits, ids), np.log(p / (1 - p)), rtol=1e-12)
     q = np.exp(z[0]) / np.exp(z[0]).sum()
     entropies = [-(q * np.log(q)).sum(), np.log(2)]
     np.testing.assert_allclose(objective("entropy").function(logits, ids), entropies, rtol=1e-12)

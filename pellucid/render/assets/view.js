@@ -392,7 +392,7 @@
 
     #unit() {
       const w = this.#words, { objective, method } = this.#trace;
-      const base = { logprob: w.nats, entropy: w.nats, cross_entropy: w.nats, contrast: w.nats, kl: w.nats, pcxmi: w.nats,
+      const base = { logprob: w.nats, entropy: w.nats, cross_entropy: w.nats, contrast: w.nats, kl: w.nats, pcxmi: w.nats, log_odds: w.nats,
         logit: w.logits, margin: w.logits, prob: w.prob }[objective];
       if (!base || !["saliency", "input_x_gradient"].includes(method.name)) return w.plain;
       return method.name === "saliency" ? `${base} ${w.perNorm}` : base;

@@ -16,7 +16,7 @@ from pellucid.models.load import LoadedModel
 from pellucid.trace import curves
 from pellucid.trace.engine import Run
 from pellucid.trace.explain import explain
-from pellucid.trace.judge import Judge, Verdict, faithfulness, importance
+from pellucid.trace.faithful import Judge, Verdict, faithfulness, importance
 from pellucid.trace.objective import objective
 from pellucid.trace.randomise import randomised
 
@@ -86,7 +86,7 @@ def test_a_perfect_predictor_has_lds_one(tiny: Callable[..., LoadedModel], monke
     def linear(run: Run, kept: np.ndarray, **_: object) -> torch.Tensor:
         return torch.tensor(np.asarray(kept) @ weights)[:, None].expand(-1, 3)
 
-    monkeypatch.setattr("pellucid.trace.judge.effects", linear)
+    monkeypatch.setattr("pellucid.trace.faithful.effects", linear)
     found = judge(tiny()).verdicts({"own": weights, "reversed": -weights, **judge(tiny()).random_orders(6)})
     assert found["own"].lds == pytest.approx(1)
     assert found["reversed"].lds == pytest.approx(-1)
