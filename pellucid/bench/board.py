@@ -19,6 +19,8 @@ from pellucid.trace.faithful import Verdict, summary
 
 SCHEMA = "pellucid.leaderboard/1"
 RANDOM = "random"
+#: What the others are compared with, question by question, where it was measured.
+REFERENCE = "leave_one_out"
 #: What is averaged; ``over_random`` is comprehensiveness minus that of random orders of the same example.
 MEASURES = (*Verdict.numbers(), "roc", "randomised", "over_random")
 
@@ -55,6 +57,9 @@ class Board:
         labels = list(dict.fromkeys(r["method"] for r in lines if "method" in r))
         seed = int(settings.get("seed", 0))
         rows = [_row(label, [r for r in lines if r.get("method") == label], random, seed) for label in labels]
+        for row in rows if REFERENCE in labels else []:
+            for m in ("comprehensiveness", "lds"):
+                row.means[f"{m}_over_{REFERENCE}"] = paired(lines, row.label, REFERENCE, m, seed=seed)
         rows.append(Row(RANDOM, len(random), 0.0, 0.0, _means(list(random.values()), seed)))
         return cls(
             dict(settings),

@@ -25,6 +25,11 @@ COLUMNS = {
     "mas_insertion": ("MAS ins ↑", True),
     "randomised": ("random weights ↓", False),
 }
+#: Paired differences: measure to column.
+PAIRED = {
+    "comprehensiveness_over_leave_one_out": "comprehensiveness − leave-one-out's",
+    "lds_over_leave_one_out": "LDS − leave-one-out's",
+}
 
 
 def number(value: tuple[float, float, float], *, interval: bool) -> str:
@@ -35,11 +40,19 @@ def number(value: tuple[float, float, float], *, interval: bool) -> str:
     return f"{mean:.3f} ({low:.2f}–{high:.2f})" if interval and math.isfinite(low) else f"{mean:.3f}"
 
 
+def difference(value: tuple[float, float, float] | None) -> str:
+    """``+0.09 (+0.06 to +0.12)``; a dash where there is none."""
+    if value is None or not math.isfinite(value[0]):
+        return "–"
+    return f"{value[0]:+.3f} ({value[1]:+.2f} to {value[2]:+.2f})" if math.isfinite(value[1]) else f"{value[0]:+.3f}"
+
+
 def _line(row: Row) -> str:
     cells = [f"`{row.label}`", f"{row.cost:.1f} F" if row.label != "random" else "0"]
     cells += [
         number(row.means[m], interval=m in ("comprehensiveness", "sufficiency", "lds", "over_random")) for m in COLUMNS
     ]
+    cells += [difference(row.means.get(key)) for key in PAIRED]
     return f"| {' | '.join(cells)} |"
 
 
@@ -47,7 +60,7 @@ def markdown(board: Board) -> str:
     """The whole board as text."""
     s = board.settings
     shares = ", ".join(f"{100 * f:g}" for f in FRACTIONS)
-    head = ["method", "cost", *(title for title, _ in COLUMNS.values())]
+    head = ["method", "cost", *(title for title, _ in COLUMNS.values()), *PAIRED.values()]
     most = max((r.examples for r in board.rows), default=0)
     lines = [
         f"## {s['model']} on {s['data']}",
@@ -62,8 +75,9 @@ def markdown(board: Board) -> str:
         *(_line(r) for r in board.rows),
         "",
         f"Comprehensiveness and sufficiency are falls in nats an answer token at {shares} % of the paragraph's tokens, "
-        "mean over these; in brackets the 95 % bootstrap interval of the mean over questions. Random weights: rank "
-        "correlation of a method's scores with those it gives on a model that has learnt nothing.",
+        "mean over these; in brackets the 95 % bootstrap interval of the mean over questions. Questions differ far more "
+        "than methods do: the last two columns compare each method with leave-one-out question by question. Random "
+        "weights: rank correlation of a method's scores with those it gives on a model that has learnt nothing.",
     ]
     failed = [r for r in board.rows if r.errors]
     if failed:

@@ -213,6 +213,9 @@ def test_board_is_means_over_examples(tmp_path: Path) -> None:
     difference, low, high = paired(records, "good", "bad", "comprehensiveness")
     assert 0 < low < difference < high
     assert difference == pytest.approx(good.means["comprehensiveness"][0] - board.rows[1].means["comprehensiveness"][0])
+    named = [{**r, "method": "leave_one_out"} if r.get("method") == "bad" else r for r in records]
+    beside = Board.of(named, board.settings, {}).rows[0].means["comprehensiveness_over_leave_one_out"]
+    assert beside == pytest.approx(paired(records, "good", "bad", "comprehensiveness"))
     files = save_board(board, tmp_path)
     assert [f.name for f in files] == ["leaderboard.md", "leaderboard.json", "leaderboard.png"]
     assert json.loads(files[1].read_text())["rows"][0]["label"] == "good"
