@@ -65,7 +65,7 @@ def token_types(loaded: LoadedModel, ids: Sequence[int]) -> list[int] | None:
     They follow from the ids, because no token of a text is one of the frame's.
     """
     config: Any = loaded.network.config
-    kinds = getattr(config, "type_vocab_size", None) or (2 if config.model_type == "xlnet" else 0)
+    kinds = getattr(config, "type_vocab_size", None) or 0
     takes = "token_type_ids" in inspect.signature(loaded.network.forward).parameters
     if kinds < 2 or not takes or "token_type_ids" not in loaded.tokenizer.model_input_names:
         return None
@@ -91,7 +91,7 @@ def longest(loaded: LoadedModel) -> int | None:
 
     RoBERTa's positions begin behind its padding's, so that it reads two fewer than its configuration says.
     """
-    limits = [] if loaded.context is None or loaded.context < 1 else [loaded.context]  # XLNet says -1: no limit
+    limits = [] if loaded.context is None or loaded.context < 1 else [loaded.context]  # -1 is no limit
     said = getattr(loaded.tokenizer, "model_max_length", None)
     if said is not None and 0 < said < 10**9:  # tokenizers that do not know give 1e30
         limits.append(int(said))

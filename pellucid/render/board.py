@@ -75,9 +75,9 @@ def markdown(board: Board) -> str:
         *(_line(r) for r in board.rows),
         "",
         f"Comprehensiveness and sufficiency are falls in nats an answer token at {shares} % of the paragraph's tokens, "
-        "mean over these; in brackets the 95 % bootstrap interval of the mean over questions. Questions differ far more "
-        "than methods do: the last two columns compare each method with leave-one-out question by question. Random "
-        "weights: rank correlation of a method's scores with those it gives on a model that has learnt nothing.",
+        "mean over these; in brackets the 95 % bootstrap interval of the mean over questions. Questions differ far "
+        "more than methods do: the last two columns compare each method with leave-one-out question by question. "
+        "Random weights: rank correlation of a method's scores with those of a model that has learnt nothing.",
     ]
     failed = [r for r in board.rows if r.errors]
     if failed:

@@ -55,7 +55,13 @@ class HeadRun(Run):
     def __init__(
         self, loaded: LoadedModel, prompt: Sequence[int], answer: Sequence[int], objective: Objective, **options: Any
     ) -> None:
-        if getattr(loaded.network.config, "is_encoder_decoder", False):
+        config: Any = loaded.network.config
+        if config.model_type == "xlnet":
+            raise ModelError(
+                f"'{loaded.name}' is an XLNet, which reads its tokens in another order of axes and fills texts up in "
+                "front: it is not known; use another encoder"
+            )
+        if getattr(config, "is_encoder_decoder", False):
             raise ModelError(
                 f"'{loaded.name}' ({type(loaded.network).__name__}) reads its text twice, in an encoder and a decoder: "
                 "heads on one encoder or one decoder are known"
@@ -80,6 +86,9 @@ class HeadRun(Run):
         mlp = max(shape.mlp, int(getattr(config, "hidden_dim", None) or 0))  # DistilBERT's name for it
         shape = replace(shape, mlp=mlp, vocabulary=self.choices)
         need = whole_graph(shape, tokens=self.prompt_length, targets=self.targets)
+        # Plain attention keeps its squares (DeBERTa's three of them); one with windows has none.
+        if config._attn_implementation == "eager" and not hasattr(config, "attention_window"):
+            need += 3 * shape.layers * shape.heads * self.prompt_length**2 * shape.size
         if need > self.allowed:
             raise OptionError(
                 f"a prompt of {self.prompt_length} tokens needs about {need / 1e9:.1f} GB, and "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from tiny_heads import LABELS, TOKENIZERS, with_head
+from tiny_heads import LABELS, TOKENIZERS, config, with_head
 
 from pellucid.errors import ContextError, InputError
 from pellucid.models.heads import encode_head, find_label, longest, problem, token_types
@@ -123,10 +124,10 @@ def test_bad_prompts_are_one_sentence(kind: str, prompt: Any, message: str) -> N
         read_parts(with_head("bert", kind), prompt)
 
 
-def test_sequence_of_types_in_xlnets_frame() -> None:
-    """A frame at the end, with a third type, as XLNet has it."""
+def test_types_in_a_frame_that_follows_the_text() -> None:
+    """A frame at the end, with a third type, as XLNet has it; and a context without a limit."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast, XLNetConfig, XLNetForSequenceClassification
+    from transformers import BertForSequenceClassification, PreTrainedTokenizerFast
 
     t = Tokenizer(models.WordLevel({w: i for i, w in enumerate(["<sep>", "<cls>", "<unk>", "a", "b"])}, "<unk>"))
     t.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -137,10 +138,9 @@ def test_sequence_of_types_in_xlnets_frame() -> None:
     fast = PreTrainedTokenizerFast(
         tokenizer_object=t, sep_token="<sep>", cls_token="<cls>", unk_token="<unk>", model_input_names=list(names)
     )
-    network = XLNetForSequenceClassification(
-        XLNetConfig(vocab_size=5, d_model=8, n_layer=1, n_head=2, d_inner=8, pad_token_id=2)
-    )
-    model = LoadedModel.wrap(network, fast, name="xlnet")
+    network = BertForSequenceClassification(config("bert", 5, type_vocab_size=3, pad_token_id=2))
+    model = replace(LoadedModel.wrap(network, fast, name="behind"), context=-1)
+    assert longest(model) is None
     for prompt in ("a b", ("a b a", "b")):
         encoded = encode_head(model, prompt)
         expected = fast(*([prompt] if isinstance(prompt, str) else prompt))

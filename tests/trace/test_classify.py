@@ -404,3 +404,89 @@ def test_the_model_is_as_it_was() -> None:
     assert all(torch.equal(v, before[k]) for k, v in model.network.state_dict().items())
     assert not model.network.get_input_embeddings()._forward_hooks
     assert not any(p.requires_grad for p in model.network.parameters())
+
+
+def _others() -> dict[str, Any]:
+    """Small configurations of families that read their embeddings, masks or positions in a way of their own."""
+    common: dict[str, Any] = {
+        "vocab_size": len(TOKENIZERS["bert"]()),
+        "hidden_size": 64,
+        "intermediate_size": 256,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 128,
+        "initializer_range": 0.2,
+        "pad_token_id": 0,
+    }
+    relative = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 32}
+    return {
+        "DebertaV2": {**common, **relative, "position_biased_input": False, "type_vocab_size": 0},
+        "Electra": {**common, "embedding_size": 32},
+        "Albert": {**common, "embedding_size": 32},
+        "MPNet": common,
+        "ModernBert": {**common, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3},
+        "Qwen3": {**common, "num_key_value_heads": 2, "head_dim": 16},
+        "Longformer": {**common, "attention_window": 16},
+    }
+
+
+@pytest.mark.parametrize("family", sorted(_others()))
+def test_other_families_too(family: str) -> None:
+    """The run's logits are those from ids; a gradient and a what-if run agree with transformers' own."""
+    import transformers
+
+    torch.manual_seed(0)
+    made = getattr(transformers, f"{family}ForSequenceClassification")(
+        getattr(transformers, f"{family}Config")(**_others()[family])
+    )
+    model = LoadedModel.wrap(made.double(), TOKENIZERS["bert"](), name=family.lower())
+    given = dict(model.tokenizer(*PAIR, return_tensors="pt"))
+    if family not in ("Electra", "Albert", "Longformer"):
+        del given["token_type_ids"]
+    run = run_of(model, PAIR, [1], objective="logit")
+    with torch.no_grad():
+        expected = model.network(**given).logits[0]
+    torch.testing.assert_close(run.values(), expected[1:2], rtol=1e-4, atol=1e-5)
+    kept = ~np.eye(len(run.units), dtype=bool)[:2]
+    for mask, value in zip(kept, effects(run, kept), strict=True):
+        gone = {u[0] for u, stays in zip(run.units, mask, strict=True) if not stays}
+        left = [i for i in range(run.prompt_length) if i not in gone]
+        with torch.no_grad():
+            z = model.network(**{k: v[:, left] for k, v in given.items()}).logits[0, 1]
+        assert float(value) == pytest.approx(float(z), rel=1e-4, abs=1e-5)
+    found, x, h = method("input_x_gradient")(run), run.embeddings, 2e-2  # some compute in float32 inside
+    size = float(found.total.abs().max())
+    for j in (2, 5):
+        up, down = x.clone(), x.clone()
+        up[j] *= 1 + h
+        down[j] *= 1 - h
+        slope = float((run.values(up) - run.values(down)).sum()) / (2 * h)
+        assert float(found.total[j]) == pytest.approx(slope, abs=0.02 * size)
+
+
+@pytest.mark.parametrize("family", ["Bert", "DebertaV2", "Albert", "Qwen3"])
+def test_the_plan_is_no_less_than_the_graph(family: str) -> None:
+    """Against what autograd keeps, counted by its own hooks, with plain attention and with the fused one."""
+    import transformers
+
+    options = _others()["Electra" if family == "Bert" else family]
+    made = getattr(transformers, f"{family}ForSequenceClassification")(
+        getattr(transformers, f"{family}Config")(**options)
+    )
+    model = LoadedModel.wrap(made, TOKENIZERS["bert"](), name=family.lower())
+    for implementation in ("eager", "sdpa") if family != "DebertaV2" else ("eager",):
+        made.set_attn_implementation(implementation)
+        run = ClassifierRun(model, [5 + k % 40 for k in range(120)], [1], objective("logprob"))
+        constants = {t.untyped_storage().data_ptr() for t in (*made.parameters(), *made.buffers())}
+        kept: dict[int, Tensor] = {}
+
+        def keep(t: Tensor, kept: dict[int, Tensor] = kept, constants: set[int] = constants) -> Tensor:
+            if t.untyped_storage().data_ptr() not in constants:
+                kept[t.untyped_storage().data_ptr()] = t
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+            values = run.values_of(run._logits(run.embeddings[None].requires_grad_(True), keep=False))
+        used = sum(t.untyped_storage().nbytes() for t in kept.values())
+        assert values.requires_grad
+        assert 0.2 * run.plan.bytes < used <= run.plan.bytes, implementation

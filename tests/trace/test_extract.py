@@ -303,11 +303,15 @@ def test_errors_are_one_sentence(options: dict[str, Any], error: type[Exception]
 
 
 def test_heads_of_another_kind_are_refused() -> None:
-    from transformers import XLNetConfig, XLNetForQuestionAnswering
+    from transformers import XLMConfig, XLMForQuestionAnswering, XLNetConfig, XLNetForQuestionAnswering
 
-    network = XLNetForQuestionAnswering(
+    xlm = XLMForQuestionAnswering(
+        XLMConfig(vocab_size=300, emb_dim=8, n_layers=1, n_heads=2, max_position_embeddings=128, pad_index=0)
+    )
+    with pytest.raises(ModelError, match="gives no logits of start and end"):
+        Model(LoadedModel.wrap(xlm, TOKENIZERS["bert"](), name="xlm")).explain((QUESTION, CONTEXT))
+    xlnet = XLNetForQuestionAnswering(
         XLNetConfig(vocab_size=300, d_model=8, n_layer=1, n_head=2, d_inner=8, pad_token_id=0)
     )
-    model = LoadedModel.wrap(network, TOKENIZERS["bert"](), name="xlnet")
-    with pytest.raises(ModelError, match="gives no logits of start and end"):
-        Model(model).explain((QUESTION, CONTEXT))
+    with pytest.raises(ModelError, match="'xlnet' is an XLNet"):
+        Model(LoadedModel.wrap(xlnet, TOKENIZERS["bert"](), name="xlnet")).explain((QUESTION, CONTEXT))
