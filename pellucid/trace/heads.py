@@ -13,8 +13,7 @@ What-if runs say what is taken away by ``HOLE`` in a token's place, because a he
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,7 +25,7 @@ from pellucid.models.encode import Encoded
 from pellucid.models.heads import token_types
 from pellucid.models.load import LoadedModel
 from pellucid.trace.engine import Run
-from pellucid.trace.inside import precision
+from pellucid.trace.inside import instead, precision
 from pellucid.trace.memory import Plan, Shape, whole_graph
 from pellucid.trace.objective import Objective
 
@@ -99,7 +98,7 @@ class HeadRun(Run):
     def _logits(self, x: Tensor, *, keep: bool) -> Tensor:
         self.progress("forward", 0, 1)
         network: Any = self.loaded.network
-        with reading(network.get_input_embeddings(), x):
+        with instead(network.get_input_embeddings(), x):
             out = self._pass(self.ids, torch.ones_like(self.ids), self._types(1))
         logits = _wide(self.rows(out)[0])  # [targets, choices]
         self.forwards += 1
@@ -133,29 +132,6 @@ class HeadRun(Run):
             logits = self.rows(self._pass(ids, mask, types))
         self.forwards += len(ids)
         return _wide(logits)
-
-
-@contextmanager
-def reading(table: Any, x: Tensor) -> Iterator[None]:
-    """While it is open, the embedding layer ``table`` puts out ``x`` [rows, tokens, width], whatever ids it is given,
-    and its own beyond (what a model with windows fills up at the end)."""
-    times = 0
-
-    def put(module: Any, given: Any, out: Tensor) -> Tensor:
-        nonlocal times
-        times += 1
-        return torch.cat([x.to(out.device, out.dtype), out[:, x.shape[1] :]], 1)
-
-    hook = table.register_forward_hook(put)
-    try:
-        yield
-    finally:
-        hook.remove()
-    if times != 1:
-        raise ModelError(
-            f"this model asked its embedding layer {times} times where once was expected, so that its input cannot be "
-            "explained"
-        )
 
 
 def _wide(t: Tensor) -> Tensor:

@@ -1,8 +1,11 @@
-"""Change how a model runs, and put everything back: attention implementation, attention function, precision.
+"""Change how a model runs, and put everything back: attention implementation, attention function, precision,
+what an embedding layer puts out.
 
     with attention(network, "eager"), precision(network, "fast"):
         ...
     with attending(network, function):  # function computes every attention of this network
+        ...
+    with instead(network.get_input_embeddings(), x):  # x stands in for the embeddings
         ...
 
 Nothing here touches a class or a module of transformers, only this one network, and only while the context is open.
@@ -192,3 +195,32 @@ def precision(network: Any, name: str) -> Iterator[str]:
         return
     with torch.autocast(device.type, torch.bfloat16):
         yield "fast"
+
+
+@contextmanager
+def instead(table: Any, x: Tensor | None, first: int = 0) -> Iterator[None]:
+    """While it is open, ``table`` puts out ``x`` [rows, tokens, width] from its position ``first`` on, and its own
+    before and after (start tokens; what a model with windows fills up at the end). None changes nothing."""
+    if x is None:
+        yield
+        return
+    import torch
+
+    put = 0
+
+    def output(module: Any, given: Any, out: Tensor) -> Tensor:
+        nonlocal put
+        put += 1
+        end = first + x.shape[1]
+        return torch.cat([out[:, :first], x.to(out.device, out.dtype), out[:, end:]], 1)
+
+    hook = table.register_forward_hook(output)
+    try:
+        yield
+    finally:
+        hook.remove()
+    if put != 1:
+        raise ModelError(
+            f"this model asked its embedding layer {put} times where once was expected, so that its input cannot be "
+            "explained"
+        )

@@ -15,8 +15,7 @@ affair.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ from pellucid.errors import ModelError, OptionError
 from pellucid.models.load import LoadedModel
 from pellucid.models.seq2seq import decoder_start
 from pellucid.trace.engine import Run
-from pellucid.trace.inside import attention, precision
+from pellucid.trace.inside import attention, instead, precision
 from pellucid.trace.memory import Plan, Shape
 from pellucid.trace.objective import Objective
 
@@ -119,9 +118,9 @@ class Seq2SeqRun(Run):
         network: Any = self.loaded.network
         fed = [*self.start, *self.ids[0, self.prompt_length : -1].tolist()]
         tokens = torch.tensor([fed], device=source.device).expand(len(source), -1)  # [rows, start + targets - 1]
-        with _instead(self._encoder.get_input_embeddings(), there, 0):
+        with instead(self._encoder.get_input_embeddings(), there, 0):
             hidden = self._encoder(input_ids=source, attention_mask=mask, return_dict=True)
-        with _instead(self._decoder.get_input_embeddings(), here, len(self.start)):
+        with instead(self._decoder.get_input_embeddings(), here, len(self.start)):
             return network(
                 encoder_outputs=hidden,
                 attention_mask=mask,
@@ -145,33 +144,6 @@ def graph_bytes(network: Any, source: int, fed: int) -> int:
     cross = fed * 4 * width + source * 2 * width + shape.heads * fed * source
     decoder = above * (fed * token + shape.heads * fed * fed + cross)
     return (encoder + decoder) * size + 4 * fed * shape.vocabulary * max(size, 4)
-
-
-@contextmanager
-def _instead(table: Any, x: Tensor | None, first: int) -> Iterator[None]:
-    """While it is open, ``table`` puts out ``x`` [rows, tokens, width] from its position ``first`` on, and its own
-    before and after (start tokens; what a model with windows fills up at the end). None changes nothing."""
-    if x is None:
-        yield
-        return
-    put = 0
-
-    def output(module: Any, given: Any, out: Tensor) -> Tensor:
-        nonlocal put
-        put += 1
-        end = first + x.shape[1]
-        return torch.cat([out[:, :first], x.to(out.device, out.dtype), out[:, end:]], 1)
-
-    hook = table.register_forward_hook(output)
-    try:
-        yield
-    finally:
-        hook.remove()
-    if put != 1:
-        raise ModelError(
-            f"this model asked its embedding layer {put} times where once was expected, so that its input cannot be "
-            "explained"
-        )
 
 
 def _wide(t: Tensor) -> Tensor:
