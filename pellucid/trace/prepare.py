@@ -115,7 +115,7 @@ def prepare(
             chosen = classify.answer(loaded, prompt, target, raw=raw, parse_special=parse_special, precision=precision)
         encoded = chosen.encoded
     else:
-        encoded = encode(loaded, _text(loaded, prompt), raw=raw, parse_special=parse_special)
+        encoded = encode(loaded, one_text(loaded, prompt), raw=raw, parse_special=parse_special)
         _check_context(loaded, len(encoded.ids), 1)
     chose = time.perf_counter() - began
     found = stretches.units(encoded, unit)
@@ -180,10 +180,10 @@ def _one(loaded: LoadedModel, target: str | Sequence[str] | None) -> str | None:
     return target
 
 
-def _text(loaded: LoadedModel, prompt: Any) -> str | Messages:
+def one_text(loaded: LoadedModel, prompt: Any) -> str | Messages:
     """What a model without a head reads. Raises ``InputError`` for a pair of texts."""
     if isinstance(prompt, Mapping) or (
-        isinstance(prompt, tuple | list) and len(prompt) > 1 and all(isinstance(x, str) for x in prompt)
+        isinstance(prompt, tuple | list) and len(prompt) == 2 and all(isinstance(x, str) for x in prompt)
     ):
         raise InputError(
             f"'{loaded.name}' reads one text or a chat, given several texts: pairs are for classifiers, and a question "
