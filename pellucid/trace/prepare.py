@@ -190,7 +190,7 @@ def _one(loaded: LoadedModel, target: str | Sequence[str] | None) -> str | None:
 def one_text(loaded: LoadedModel, prompt: Any) -> str | Messages:
     """What a model without a head reads. Raises ``InputError`` for a pair of texts."""
     if isinstance(prompt, Mapping) or (
-        isinstance(prompt, tuple | list) and len(prompt) == 2 and all(isinstance(x, str) for x in prompt)
+        isinstance(prompt, tuple | list) and len(prompt) > 1 and all(isinstance(x, str) for x in prompt)
     ):
         raise InputError(
             f"'{loaded.name}' reads one text or a chat, given several texts: pairs are for classifiers, and a question "
