@@ -14,7 +14,7 @@ from pellucid.render.colors import Scale
 from pellucid.render.shading import Shading, split, unit_pieces
 from pellucid.render.units import Unit, target_units
 from pellucid.render.visible import one_line
-from pellucid.render.words import frame_share, lost_lines, role_name, say
+from pellucid.render.words import auto_line, frame_share, lost_lines, role_name, say
 from pellucid.render.wrap import Piece
 from pellucid.trace.result import Trace
 
@@ -95,3 +95,6 @@ def notes(trace: Trace, sections: list[fold.Section], lang: str, *, can_unfold: 
         key = "folded" if can_unfold else "folded_png"
         yield say(key, lang, shown=fold.shown(sections), all=len(trace.content))
     yield from lost_lines(trace, lang)
+    chosen = auto_line(trace, lang)
+    if chosen is not None:
+        yield chosen

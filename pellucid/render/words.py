@@ -120,6 +120,10 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "Each method is shaded by its own largest score; scores of two methods are not comparable in size.",
         "zh": "每种方法按各自的最大得分着色；不同方法的得分大小不可直接比较。",
     },
+    "auto": {
+        "en": "Chosen for the budget “{budget}”: {method}, {why}.",
+        "zh": "按预算“{budget}”选择：{method}，{why}。",
+    },
     "named_spans": {"en": "Parts of the answer, each by itself", "zh": "回答中单独解释的部分"},
     "named_span": {"en": "{name} “{text}”: {causes}", "zh": "{name}“{text}”：{causes}"},
     "top_units": {"en": "What mattered most, by part", "zh": "影响最大的部分"},
@@ -283,6 +287,15 @@ def lost_lines(trace: Trace, lang: str) -> list[str]:
     if runs:
         out.append(say("lost_runs", lang, n=len(runs), names=_some(runs)))
     return out
+
+
+def auto_line(trace: Trace, lang: str) -> str | None:
+    """Which method was chosen, and why; None where the user named one."""
+    said = trace.details.get("auto")
+    if not isinstance(said, dict):
+        return None
+    facts = {k: one_line(str(said.get(k, ""))) for k in ("budget", "method", "why")}
+    return say("auto", lang, **facts)
 
 
 def _some(names: list[str]) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from pellucid.errors import ModelError, OptionError
 from pellucid.models.kinds import KINDS
 from pellucid.models.load import LoadedModel
+from pellucid.render.terminal import render
 from pellucid.trace import auto
 from pellucid.trace.explain import explain
 from pellucid.trace.methods import method
@@ -70,3 +73,13 @@ def test_what_auto_refuses(tiny: Callable[..., LoadedModel]) -> None:
         explain(tiny(), TEXT, " Paris", method="ifr", budget="fast")
     with pytest.raises(OptionError, match="name a method to give your own"):
         explain(tiny(), TEXT, " Paris", method="auto", parameters={"steps": 3})
+
+
+@pytest.mark.parametrize(("lang", "words"), [("en", "Chosen for the budget"), ("zh", "按预算")])
+def test_the_terminal_says_what_was_chosen(tiny: Callable[..., LoadedModel], lang: str, words: str) -> None:
+    trace = explain(tiny(), TEXT, " Paris", method="auto", budget="fast", raw=True, trust=False)
+    console = Console(width=200, file=io.StringIO())
+    console.print(render(trace, lang=lang))
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert words in said
+    assert auto.choices("causal", "fast")[0].why[:30] in said
