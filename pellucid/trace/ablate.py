@@ -13,6 +13,7 @@ Every target's number comes out of the same pass (teacher forcing).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ class _Original:
             run.logits = self.logits  # [targets, vocabulary]
         run.forwards += 1
         run.progress("forward", 1, 1)
-        layers: list[Any] = list(getattr(out.past_key_values, "layers", None) or [])
+        layers: list[Any] = list(getattr(getattr(out, cache_name(network)), "layers", None) or [])
         plain = bool(layers) and all(getattr(k, "keys", None) is not None and k.keys.ndim == 4 for k in layers)
         whole = plain and all(k.keys.shape[2] == run.ids.shape[1] for k in layers)
         if plain and not whole:  # layers with a sliding window keep its end only: ask for everything
@@ -69,7 +70,7 @@ class _Original:
         network: Any = run.loaded.network
         cache = DynamicCache()  # without a configuration every layer keeps all
         with torch.no_grad(), precision(network, run.precision):
-            network(input_ids=run.ids, use_cache=True, past_key_values=cache, logits_to_keep=1)
+            network(input_ids=run.ids, use_cache=True, logits_to_keep=1, **{cache_name(network): cache})
         run.forwards += 1
         return cache.layers
 
@@ -85,6 +86,11 @@ class _Original:
                 keys[:, :, :length].expand(copies, -1, -1, -1), values[:, :, :length].expand(copies, -1, -1, -1), k
             )
         return cache
+
+
+def cache_name(network: Any) -> str:
+    """What this network calls the keys and values of what stands before: ``cache`` from transformers 5.24 on."""
+    return "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"
 
 
 def _wide(t: Tensor) -> Tensor:
@@ -209,7 +215,7 @@ def _values(
     ids = torch.tensor(rows, device=device)  # [rows, longest]
     low = min(lengths) - 1  # the first position that predicts an answer's token, in the shortest row
     keep = torch.arange(low, longest, device=device)
-    options: dict[str, Any] = {} if start == 0 else {"past_key_values": base.prefix(start, len(rows))}
+    options: dict[str, Any] = {} if start == 0 else {cache_name(network): base.prefix(start, len(rows))}
     layers = decoder_layers(network)
     with (
         torch.no_grad(),
