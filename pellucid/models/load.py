@@ -31,7 +31,6 @@ from pellucid.models.convert import check_gguf, convert
 from pellucid.models.fetch import fetch, offline
 from pellucid.models.kinds import auto_class, kind_of, kind_of_config
 from pellucid.models.quantization import config as quantization_config
-from pellucid.models.quantization import quiet_casts, scheme
 from pellucid.models.quiet import quiet_bars
 from pellucid.progress import Progress, silent
 
@@ -149,8 +148,6 @@ def load_model(
     network, tokenizer = _read(target, name, hub, options, weights, progress)
     if place is not None and config is None:
         network = _move(network, place, name)
-    if scheme(network) == "bitsandbytes":
-        quiet_casts()
     network.eval()
     network.requires_grad_(False)
     commit = getattr(network.config, "_commit_hash", None) if hub else None

@@ -10,6 +10,7 @@ a transformers quantisation config.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -61,7 +62,8 @@ def kernels(network: Any, what: str) -> Iterator[None]:
     import torch
 
     try:
-        yield
+        with quiet_casts():
+            yield
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, NotImplementedError) as e:
@@ -80,11 +82,19 @@ def first_line(e: BaseException) -> str:
     return (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
 
 
-def quiet_casts() -> None:
-    """Keep bitsandbytes from saying at every matrix product that its 8-bit kernel casts to float16."""
+@contextmanager
+def quiet_casts() -> Iterator[None]:
+    """Keep bitsandbytes, where something has imported it, from saying at every matrix product in here that its 8-bit
+    kernel casts to float16."""
     log = logging.getLogger("bitsandbytes.autograd._functions")
-    if _not_a_cast not in log.filters:
-        log.addFilter(_not_a_cast)
+    if "bitsandbytes" not in sys.modules or _not_a_cast in log.filters:
+        yield
+        return
+    log.addFilter(_not_a_cast)
+    try:
+        yield
+    finally:
+        log.removeFilter(_not_a_cast)
 
 
 def _not_a_cast(record: logging.LogRecord) -> bool:

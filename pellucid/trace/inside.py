@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from pellucid.errors import ModelError, unknown
+from pellucid.models.quantization import quiet_casts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -191,7 +192,8 @@ def precision(network: Any, name: str) -> Iterator[str]:
         raise unknown("precision", name, list(PRECISIONS))
     device = network.get_input_embeddings().weight.device
     if name == "full" or network.dtype != torch.float32 or not native_bfloat16(device):
-        yield "full"
+        with quiet_casts():
+            yield "full"
         return
     with torch.autocast(device.type, torch.bfloat16):
         yield "fast"
