@@ -37,15 +37,9 @@ class Axis:
 
     def at(self, value: float) -> float:
         """The place of a number."""
-        a, b, v = (
-            (math.log10(max(x, 1e-9)) for x in (self.low, self.high, value))
-            if self.log
-            else (
-                self.low,
-                self.high,
-                value,
-            )
-        )
+        a, b, v = self.low, self.high, value
+        if self.log:
+            a, b, v = (math.log10(max(x, 1e-9)) for x in (a, b, v))
         return self.start + self.length * (v - a) / ((b - a) or 1.0)
 
     def ticks(self) -> list[float]:
