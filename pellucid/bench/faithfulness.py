@@ -24,9 +24,10 @@ import torch
 
 from pellucid.bench.records import Records
 from pellucid.bench.squad import Example, read
-from pellucid.errors import Error, InputError, OptionError, unknown
+from pellucid.errors import Error, InputError, ModelError, OptionError, unknown
 from pellucid.models.encode import Encoded, encode
 from pellucid.models.generate import generate
+from pellucid.models.kinds import CHOOSING
 from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
 from pellucid.trace import faithful as judging
@@ -165,6 +166,11 @@ def measure(
     labels = [e.label for e in entries]
     if len(set(labels)) < len(labels) or not labels:
         raise OptionError(f"methods should be one or more, each once, given {', '.join(labels) or 'none'}")
+    if loaded.kind in CHOOSING:
+        raise ModelError(
+            f"'{loaded.name}' chooses its answers ({loaded.kind}), and this measures answers that a model writes: give "
+            "a causal or an encoder-decoder model; pellucid explain and Model.faithfulness judge one trace of any kind"
+        )
     for e in entries:
         e.method.check_kind(loaded.kind, loaded.name)
     examples = read(path)

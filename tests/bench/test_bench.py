@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_heads import with_head
 
 from pellucid.bench import faithfulness as bench
 from pellucid.bench.board import Board, paired
 from pellucid.bench.records import Records
 from pellucid.bench.squad import read
 from pellucid.cli.main import main
-from pellucid.errors import InputError, OptionError
+from pellucid.errors import InputError, ModelError, OptionError
 from pellucid.models.load import LoadedModel
 from pellucid.render import save_board
 from pellucid.render.board import markdown
@@ -157,6 +158,13 @@ def test_other_settings_are_refused(tiny: Callable[..., LoadedModel], data: Path
     (tmp_path / "records.jsonl").write_text("nonsense\n")
     with pytest.raises(InputError, match="damaged run"):
         Records.open(tmp_path, json.loads((tmp_path / "settings.json").read_text()))
+
+
+def test_models_that_write_nothing_are_refused(data: Path, tmp_path: Path) -> None:
+    chooser = with_head("bert")
+    with pytest.raises(ModelError, match=r"chooses its answers \(classifier\), and this measures answers that a model"):
+        bench.measure(chooser, data, entries("saliency"), tmp_path, settings(data))
+    assert not (tmp_path / "records.jsonl").exists()
 
 
 def test_too_few_questions_are_said(tiny: Callable[..., LoadedModel], data: Path, tmp_path: Path) -> None:
