@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from pellucid.errors import InputError, OptionError
 from pellucid.models.load import LoadedModel
+from pellucid.models.seq2seq import speaking
 from pellucid.progress import Progress, silent
 from pellucid.trace import curves
 from pellucid.trace.ablate import effects, original
@@ -231,6 +232,7 @@ def faithfulness(
             f"the objective '{trace.objective}' cannot be made again from a trace: expected one of "
             f"{', '.join(OBJECTIVES)}"
         )
+    loaded = speaking(loaded, trace.details.get("source_language"), trace.details.get("target_language"))
     candidates = candidates_of(trace)
     run = run_class(loaded)(
         loaded,

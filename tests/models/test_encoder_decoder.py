@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_seq2seq import SOURCE, TARGET, make, marian, marian_tokenizer, spm, t5, t5_tokenizer
@@ -20,6 +21,7 @@ from pellucid.models.encode import encode, encode_target
 from pellucid.models.load import LoadedModel
 from pellucid.models.seq2seq import decoder_start, instruction, source_frame, speaking
 from pellucid.trace.explain import explain
+from pellucid.trace.faithful import faithfulness
 from pellucid.trace.result import Trace
 
 
@@ -114,6 +116,8 @@ def test_languages(tmp_path: Path) -> None:
     trace = explain(plain, SOURCE, TARGET, source_language="fr", target_language="zh")
     assert trace.sources[0].id == lang("fr")
     assert (trace.details["source_language"], trace.details["target_language"]) == ("fr", "zh")
+    judged = faithfulness(plain, trace, ablations=4, orders=1)  # by the same languages
+    assert judged.verdict.deletion[0] == pytest.approx(np.mean([t.logprob for t in trace.targets]), abs=1e-4)
     other = explain(plain, SOURCE, TARGET, source_language="fr", target_language="de")
     assert other.targets[0].logprob != trace.targets[0].logprob
 
