@@ -13,6 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 KINDS = ("causal", "seq2seq", "classifier", "span")
+#: Those that choose an answer and do not write one.
+CHOOSING = ("classifier", "span")
 _HEADS = {"ForSequenceClassification": "classifier", "ForQuestionAnswering": "span"}
 _AUTO = {
     "causal": "AutoModelForCausalLM",

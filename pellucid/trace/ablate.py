@@ -13,7 +13,6 @@ Every target's number comes out of the same pass (teacher forcing).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from pellucid.errors import InputError, OptionError, unknown
 from pellucid.trace.inside import precision
-from pellucid.trace.layers import decoder_layers, tail_mlp
+from pellucid.trace.logits import cache_name, continued_logits, wide
 from pellucid.trace.memory import Shape
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class _Original:
         run.progress("forward", 0, 1)
         with torch.no_grad(), precision(network, run.precision) as run.precision:
             out = network(input_ids=run.ids, use_cache=True, logits_to_keep=positions)
-            self.logits = _wide(out.logits[0])
+            self.logits = wide(out.logits[0])
             run.logits = self.logits  # [targets, vocabulary]
         run.forwards += 1
         run.progress("forward", 1, 1)
@@ -88,15 +87,6 @@ class _Original:
         return cache
 
 
-def cache_name(network: Any) -> str:
-    """What this network calls the keys and values of what stands before: ``cache`` from transformers 5.24 on."""
-    return "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"
-
-
-def _wide(t: Tensor) -> Tensor:
-    return t.to(torch.promote_types(t.dtype, torch.float32))
-
-
 def _original(run: Run) -> _Original:
     if not isinstance(run.kept_pass, _Original):
         run.kept_pass = _Original(run)
@@ -106,11 +96,7 @@ def _original(run: Run) -> _Original:
 def original(run: Run, *, measure: Measure | None = None) -> Tensor:
     """The objective (or another ``measure``) of each selected target with nothing taken away [selected], in float64 on
     the CPU."""
-    return _measured(run, _original(run).logits, measure).double().cpu()
-
-
-def _measured(run: Run, logits: Tensor, measure: Measure | None) -> Tensor:
-    return run.measured(logits, measure)
+    return run.measured(_original(run).logits, measure).double().cpu()
 
 
 def effects(
@@ -178,14 +164,14 @@ def _run(
     while done < len(order):
         run.progress(stage, done, len(order))
         start = starts[order[done]]
-        size = _batch(run, len(prompts[order[done]]) + len(answer) - start)
+        size = batch_size(run, len(prompts[order[done]]) + len(answer) - start)
         batch = order[done : done + size]
         found[batch] = _values(run, base, [prompts[i] for i in batch], start, answer, measure)
         done += len(batch)
     run.progress(stage, len(order), len(order))
 
 
-def _batch(run: Run, length: int) -> int:
+def batch_size(run: Run, length: int) -> int:
     """How many rows of ``length`` tokens run together, by speed and by memory."""
     shape = Shape.of(run.loaded.network)
     each = length * (8 * shape.width + 4 * shape.mlp) * shape.size + 4 * run.targets * shape.vocabulary * 4
@@ -203,32 +189,15 @@ def _values(
 ) -> Tensor:
     """The objective of the selected targets [prompts, selected], for prompts that agree with the original up to
     ``start``."""
-    if not run.shares_prefix:
+    if run.shares_prefix:
+        network = run.loaded.network
+        before = base.prefix(start, len(prompts))
+        with precision(network, run.precision):
+            found = continued_logits(network, prompts, answer, start=start, before=before)
+        run.forwards += len(prompts)
+    else:
         found = run.logits_after(prompts)
-        return torch.stack([_measured(run, logits, measure) for logits in found]).double().cpu()
-    network: Any = run.loaded.network
-    device = run.ids.device
-    lengths = [len(p) - start for p in prompts]
-    *fed, fill = answer  # the last token predicts nothing that counts; it fills the ends of shorter rows
-    longest = max(lengths) + len(fed)
-    rows = [[*p[start:], *fed, *[fill] * (longest - len(fed) - n)] for p, n in zip(prompts, lengths, strict=True)]
-    ids = torch.tensor(rows, device=device)  # [rows, longest]
-    low = min(lengths) - 1  # the first position that predicts an answer's token, in the shortest row
-    keep = torch.arange(low, longest, device=device)
-    options: dict[str, Any] = {} if start == 0 else {cache_name(network): base.prefix(start, len(rows))}
-    layers = decoder_layers(network)
-    with (
-        torch.no_grad(),
-        precision(network, run.precision),
-        tail_mlp(layers[-1] if layers else None, longest - low),  # nothing reads the last layer's MLP elsewhere
-    ):
-        logits = network(input_ids=ids, use_cache=start > 0, logits_to_keep=keep, **options).logits
-    run.forwards += len(rows)
-    out = []
-    for k, n in enumerate(lengths):
-        first = n - 1 - low
-        out.append(_measured(run, _wide(logits[k, first : first + len(answer)]), measure))
-    return torch.stack(out).double().cpu()
+    return torch.stack([run.measured(logits, measure) for logits in found]).double().cpu()
 
 
 def replacements(run: Run, replace: str | int) -> list[int] | None:
@@ -277,7 +246,7 @@ def predictions(run: Run) -> Tensor:
     with torch.no_grad(), precision(network, run.precision):
         out = network(input_ids=run.ids[:, : run.prompt_length], use_cache=False)
     run.forwards += 1
-    return _wide(out.logits[0, :-1]).cpu()
+    return wide(out.logits[0, :-1]).cpu()
 
 
 def token_scores(run: Run, units: Tensor, details: dict[str, Any] | None = None) -> Scores:

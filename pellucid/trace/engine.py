@@ -10,7 +10,6 @@ only. A whole answer is one backward pass over the kept graph; the matrix goes l
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -19,13 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import ModelError, OptionError
+from pellucid.errors import OptionError
 from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
 from pellucid.trace import rows as row_attention
 from pellucid.trace.inside import attention, plain_experts, precision
 from pellucid.trace.kernels import check_gradient
 from pellucid.trace.layers import NoTapeError, Tape
+from pellucid.trace.logits import continued_logits, target_logits, wide
 from pellucid.trace.memory import Plan, Shape, plan, whole_graph
 from pellucid.trace.objective import Function, Objective
 from pellucid.trace.statistics import piece
@@ -78,7 +78,7 @@ class Run:
     ``_logits`` and ``logits_after``.
     """
 
-    #: Do what-if runs continue on the keys and values of an unchanged prefix? Others ask ``logits_after``.
+    #: Do what-if runs continue on the keys and values of an unchanged prefix (``ablate``), or read each prompt whole?
     shares_prefix = True
 
     def __init__(
@@ -129,7 +129,7 @@ class Run:
     @property
     def embeddings(self) -> Tensor:
         """Input embeddings of prompt and answer [tokens, width], in float32 or wider."""
-        return _wide(self._embed())
+        return wide(self._embed())
 
     @property
     def tables(self) -> list[tuple[slice, Any]]:
@@ -142,9 +142,11 @@ class Run:
         return torch.cat([r.to(rows[0].device) for r in rows])
 
     def logits_after(self, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
-        """For each prompt in place of the real one, the targets' logits [targets, vocabulary]: for kinds of model whose
-        what-if runs share no prefix."""
-        raise NotImplementedError("a causal model's what-if runs continue on a shared prefix (trace/ablate.py)")
+        """For each prompt in place of the real one, the targets' logits [targets, vocabulary]: one batch."""
+        with precision(self.loaded.network, self.precision) as self.precision:
+            found = continued_logits(self.loaded.network, prompts, self.answer.tolist())
+        self.forwards += len(prompts)
+        return found
 
     def without(self, prompt: Sequence[int], gone: set[int]) -> tuple[int, ...]:
         """A prompt when the tokens at the places ``gone`` are taken away, as ``logits_after`` reads it."""
@@ -260,7 +262,7 @@ class Run:
         self.forwards += 2
         self.logits = logits[0].detach()
         # A cap on the logits (Gemma) is a part of the objective: differences are passed back from below it.
-        below = logits if cap is None else _wide(heads[0])
+        below = logits if cap is None else wide(heads[0])
 
         def capped(z: Tensor) -> Tensor:
             return z if cap is None else torch.tanh(z / cap) * cap
@@ -281,7 +283,7 @@ class Run:
             cotangent[0, some] = mean[some]
             (m,) = torch.autograd.grad(below, x, cotangent, retain_graph=k + 1 < len(rows))
             self.backwards += 2
-            score = (_wide(m[0]) * way).sum(-1)
+            score = (wide(m[0]) * way).sum(-1)
             if target is None:
                 total = score
             elif matrix is not None:
@@ -372,7 +374,7 @@ class Run:
             self.progress("backward", k, len(values))
             (gradient,) = torch.autograd.grad(values[k], x, retain_graph=k + 1 < len(values))
             self.backwards += 1
-            yield [self.selected[k]], _wide(gradient)
+            yield [self.selected[k]], wide(gradient)
         self.progress("backward", len(values), len(values))
 
     def _by_layer(
@@ -388,7 +390,7 @@ class Run:
             start = torch.autograd.grad(tape.states, tape.top, gradient, retain_graph=True)[0][None]
             done = tape.backward(start, 1, again, lambda d, t: self.progress("backward", d, t))
             self.backwards += 1
-            yield self.selected, _wide(done[:, 0])
+            yield self.selected, wide(done[:, 0])
             return
         groups = range(0, len(self.selected), self.plan.group)
         for g, first in enumerate(groups):
@@ -400,25 +402,4 @@ class Run:
 
             done = tape.backward(start, self.plan.chunk, again, step)
             self.backwards += len(rows)
-            yield rows, _wide(done[:, 0])
-
-
-def _wide(t: Tensor) -> Tensor:
-    return t.to(torch.promote_types(t.dtype, torch.float32))
-
-
-def target_logits(network: Any, targets: int, **inputs: Tensor) -> Tensor:
-    """Logits [batch, targets, vocabulary] that predict the last ``targets`` tokens, in float32 or wider.
-
-    The head runs on those positions alone where the model can be told so (every family that is tested can).
-    """
-    given = next(iter(inputs.values()))
-    length = given.shape[1]
-    if targets >= length:
-        raise ModelError(f"{targets} answer tokens in {length}: there is no token to predict the first one from")
-    positions = torch.arange(length - targets - 1, length - 1, device=given.device)
-    if "logits_to_keep" in inspect.signature(network.forward).parameters:
-        logits = network(**inputs, use_cache=False, logits_to_keep=positions).logits
-    else:
-        logits = network(**inputs, use_cache=False).logits[:, positions]
-    return _wide(logits)
+            yield rows, wide(done[:, 0])

@@ -27,9 +27,9 @@ from pellucid.trace.faithful import importance
 from pellucid.trace.memory import PeakMemory
 from pellucid.trace.methods import Method
 from pellucid.trace.methods import method as get_method
-from pellucid.trace.objective import Function, scaled
+from pellucid.trace.objective import Function
 from pellucid.trace.options import check
-from pellucid.trace.prepare import HEADS, Prepared, prepare
+from pellucid.trace.prepare import Prepared, prepare
 from pellucid.trace.provenance import model_info, versions
 from pellucid.trace.reference import Part
 from pellucid.trace.result import (
@@ -45,7 +45,6 @@ from pellucid.trace.result import (
     Trust,
     UnitScore,
 )
-from pellucid.trace.runs import run_class
 from pellucid.trace.schema import plain
 from pellucid.trace.statistics import describe
 from pellucid.trace.trust import trust as measure_trust
@@ -174,18 +173,18 @@ def explain(
 def _auto(loaded: LoadedModel, budget: str | None, by: Callable[[str, dict[str, Any]], Trace]) -> Trace:
     """The first choice for this kind of model that knows this family; what was passed over is said."""
     passed: list[str] = []
-    *others, last = auto.choices(loaded.kind, budget)
-    for choice in (*others, last):
+    choices = auto.choices(loaded.kind, budget)
+    while True:
+        choice = choices[len(passed)]
         try:
             trace = by(choice.method, choice.parameters)
+            break
         except (ModelError, OptionError) as e:
-            if choice is last:
-                raise
             passed.append(f"{choice.method}: {e}")
-            continue
-        said = {"budget": budget or auto.DEFAULT_BUDGET, "method": choice.method, "parameters": choice.parameters}
-        return replace(trace, details={**trace.details, "auto": plain({**said, "why": choice.why, "passed": passed})})
-    raise AssertionError("the last choice returns or raises")
+            if len(passed) == len(choices):
+                raise
+    said = {"budget": budget or auto.DEFAULT_BUDGET, "method": choice.method, "parameters": choice.parameters}
+    return replace(trace, details={**trace.details, "auto": plain({**said, "why": choice.why, "passed": passed})})
 
 
 def explain_prepared(
@@ -212,16 +211,11 @@ def explain_prepared(
     levels = stretches.levels(encoded, ready.kind) if method.needs == "forward" else []
 
     def scores_of(targets: list[int], *, matrix: bool) -> tuple[Run, Scores]:
-        objective = ready.goal.objective
-        run = run_class(loaded)(
+        run = ready.run(
             loaded,
-            encoded.ids,
-            answer_ids,
-            scaled(objective, 1 / len(targets)) if ready.reduce == "mean" else objective,
             selected=targets,
             per_token=matrix,
             precision=precision,
-            allowed=ready.allowed,
             units=[list(u.tokens) for u in ready.units] if whole_units else [[i] for i in written] or None,
             levels=levels,
             seed=seed,
@@ -234,14 +228,7 @@ def explain_prepared(
         run, scores = scores_of(selected, matrix=per_token)
         total, matrix = _arrays(scores, run)
         assert run.logits is not None
-        targets = describe(
-            loaded.tokenizer,
-            answer_ids,
-            ready.answer.text,
-            ready.spans,
-            run.readable(run.logits),
-            choice=None if loaded.kind not in HEADS else run.choice,
-        )
+        targets = describe(run.choice, answer_ids, ready.answer.text, ready.spans, run.readable(run.logits))
         used = run.precision
         run.logits = run.kept_pass = None  # a long answer's are large, and what follows needs the room
         _check_finite(scores, total, matrix, run, targets)
@@ -259,22 +246,9 @@ def explain_prepared(
         if trust and ready.untrusted is not None:
             note = f"not measured: {ready.untrusted}"
         elif trust:
-            held, note, passes = measure_trust(
-                loaded,
-                encoded.ids,
-                answer_ids,
-                selected,
-                # What was not measured goes last, and what speaks against the answer where signs are ranked.
-                importance(total, method.ranks).clip(min=0),
-                written,
-                sum(targets[i].logprob for i in selected),
-                seed=seed,
-                allowed=ready.allowed,
-                precision=used,
-                progress=progress,
-                logits_after=None if run.shares_prefix else lambda p: [run.readable(z) for z in run.logits_after(p)],
-                without=run.without,
-            )
+            # What was not measured goes last, and what speaks against the answer where signs are ranked.
+            ranking = importance(total, method.ranks).clip(min=0)
+            held, note, passes = measure_trust(run, ranking, written, sum(targets[i].logprob for i in selected))
             forwards += passes
     seconds = time.perf_counter() - began
     details = {**scores.details, **stretches.score_details(ready.kind, encoded), **ready.details}

@@ -26,6 +26,7 @@ from pellucid.models.heads import token_types
 from pellucid.models.load import LoadedModel
 from pellucid.trace.engine import Run
 from pellucid.trace.inside import instead, precision
+from pellucid.trace.logits import wide
 from pellucid.trace.memory import Plan, Shape, whole_graph
 from pellucid.trace.objective import Objective
 
@@ -80,14 +81,8 @@ class HeadRun(Run):
 
     def _planned(self, squares: int) -> Plan:
         """The whole graph. Raises ``OptionError`` where it does not fit."""
-        config: Any = self.loaded.network.config
-        shape = Shape.of(self.loaded.network)
-        mlp = max(shape.mlp, int(getattr(config, "hidden_dim", None) or 0))  # DistilBERT's name for it
-        shape = replace(shape, mlp=mlp, vocabulary=self.choices)
+        shape = replace(Shape.of(self.loaded.network), vocabulary=self.choices)
         need = whole_graph(shape, tokens=self.prompt_length, targets=self.targets)
-        # Plain attention keeps its squares (DeBERTa's three of them); one with windows has none.
-        if config._attn_implementation == "eager" and not hasattr(config, "attention_window"):
-            need += 3 * shape.layers * shape.heads * self.prompt_length**2 * shape.size
         if need > self.allowed:
             raise OptionError(
                 f"a prompt of {self.prompt_length} tokens needs about {need / 1e9:.1f} GB, and "
@@ -100,7 +95,7 @@ class HeadRun(Run):
         network: Any = self.loaded.network
         with instead(network.get_input_embeddings(), x):
             out = self._pass(self.ids, torch.ones_like(self.ids), self._types(1))
-        logits = _wide(self.rows(out)[0])  # [targets, choices]
+        logits = wide(self.rows(out)[0])  # [targets, choices]
         self.forwards += 1
         if keep:
             self.logits = logits.detach()
@@ -131,8 +126,4 @@ class HeadRun(Run):
         with torch.no_grad(), precision(network, self.precision) as self.precision:
             logits = self.rows(self._pass(ids, mask, types))
         self.forwards += len(ids)
-        return _wide(logits)
-
-
-def _wide(t: Tensor) -> Tensor:
-    return t.to(torch.promote_types(t.dtype, torch.float32))
+        return wide(logits)

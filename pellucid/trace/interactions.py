@@ -301,15 +301,14 @@ def interactions(
     import numpy as np
 
     from pellucid.models.encode import encode
+    from pellucid.models.kinds import CHOOSING
     from pellucid.trace import units as stretches
     from pellucid.trace.memory import PeakMemory
-    from pellucid.trace.objective import scaled
-    from pellucid.trace.prepare import HEADS, one_text, prepare
+    from pellucid.trace.prepare import one_text, prepare
     from pellucid.trace.provenance import model_info, versions
-    from pellucid.trace.runs import run_class
 
     kind = stretches.kind_name(unit)
-    if loaded.kind not in HEADS:  # before a long answer is generated
+    if loaded.kind not in CHOOSING:  # before a long answer is generated
         early = encode(loaded, one_text(loaded, prompt), raw=raw, parse_special=parse_special)
         check_size(len(stretches.units(early, unit) or _tokens(early)), kind, order, budget)
     ready = prepare(
@@ -334,20 +333,9 @@ def interactions(
     units = ready.units or _tokens(ready.encoded)
     check_size(len(units), kind, order, budget)
     began = time.perf_counter()
-    goal = ready.goal.objective
     with PeakMemory(loaded.device) as peak:
-        run = run_class(loaded)(
-            loaded,
-            ready.encoded.ids,
-            ready.answer_ids,
-            scaled(goal, 1 / len(ready.selected)) if reduce == "mean" else goal,
-            selected=ready.selected,
-            precision=precision,
-            allowed=ready.allowed,
-            units=[list(u.tokens) for u in units],
-            seed=seed,
-            progress=progress,
-        )
+        groups = [list(u.tokens) for u in units]
+        run = ready.run(loaded, units=groups, precision=precision, seed=seed, progress=progress)
         asked: list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]] = []
 
         def game(sets: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
@@ -361,7 +349,7 @@ def interactions(
         prompt=Prompt(ready.encoded.text, ready.encoded.messages, ready.encoded.rendered, ready.encoded.raw),
         answer=ready.answer,
         span=ready.part,
-        objective=goal.name,
+        objective=ready.goal.objective.name,
         reduce=reduce,
         unit=kind,
         units=tuple(Piece(u.name, u.text, u.start, u.end, u.message) for u in units),

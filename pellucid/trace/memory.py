@@ -26,7 +26,8 @@ _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "m
 _SHARE = 0.6  # of free memory for us under "auto": the rest is for others and for what a count does not see
 _LONGEST_BATCHED = 1024  # above, plain attention's squares cost more than batching wins
 _SAMPLE_SECONDS = 0.005
-_FEED_FORWARD = ("encoder_ffn_dim", "decoder_ffn_dim", "d_ff")  # encoder-decoders' names for the MLP's width
+# Names of the MLP's width: encoder-decoders' and DistilBERT's.
+_FEED_FORWARD = ("encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "hidden_dim")
 
 
 def free_memory(device: torch.device) -> int:
@@ -92,13 +93,18 @@ class Shape:
             int(c.num_attention_heads),
             int(getattr(c, "decoder_vocab_size", None) or c.vocab_size),
             size,
-            # Plain attention keeps its probabilities, and the tangent where scores are capped (Gemma 2 has no other).
-            (network.config._attn_implementation == "eager") * (1 + (_cap(c) is not None)),
+            _squares(c) if network.config._attn_implementation == "eager" else 0,
         )
 
 
-def _cap(config: Any) -> float | None:
-    return getattr(config, "attn_logit_softcapping", None)
+def _squares(config: Any) -> int:
+    """Floats a query, key and head that plain attention keeps: its probabilities, the tangent where scores are capped
+    (Gemma 2 has no other attention), and two more terms of scores in DeBERTa; none where it reads by windows."""
+    if getattr(config, "attention_window", None):
+        return 0
+    if getattr(config, "relative_attention", False):
+        return 3
+    return 1 + (getattr(config, "attn_logit_softcapping", None) is not None)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pellucid.models.align import align_ids
 from pellucid.models.encode import Encoded, Messages, encode, encode_target
 from pellucid.models.generate import generate
 from pellucid.models.heads import problem
+from pellucid.models.kinds import CHOOSING
 from pellucid.models.load import LoadedModel
 from pellucid.models.quantization import kernels
 from pellucid.models.seq2seq import decoder_start
@@ -26,15 +27,14 @@ from pellucid.trace import goal as goals
 from pellucid.trace import objective as objectives
 from pellucid.trace import spans as places
 from pellucid.trace import units as stretches
+from pellucid.trace.engine import Run
 from pellucid.trace.heads import Answered
 from pellucid.trace.memory import budget
 from pellucid.trace.objective import Function
 from pellucid.trace.reference import Part
 from pellucid.trace.result import Answer, Span
+from pellucid.trace.runs import run_class
 from pellucid.trace.units import Kind, Unit
-
-#: Kinds of model that choose an answer and do not write one.
-HEADS = ("classifier", "span")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,21 @@ class Prepared:
     def selected(self) -> list[int]:
         """Targets that the total explains."""
         return list(range(len(self.answer_ids))) if self.part is None else list(self.part.targets)
+
+    def run(self, loaded: LoadedModel, *, selected: Sequence[int] | None = None, **options: Any) -> Run:
+        """A run of ``loaded`` over this prompt and answer, for the total's targets or those ``selected``; ``options``
+        are ``Run``'s."""
+        targets = self.selected if selected is None else list(selected)
+        goal = self.goal.objective
+        return run_class(loaded)(
+            loaded,
+            self.encoded.ids,
+            self.answer_ids,
+            objectives.scaled(goal, 1 / len(targets)) if self.reduce == "mean" else goal,
+            selected=targets,
+            allowed=self.allowed,
+            **options,
+        )
 
 
 def prepare(
@@ -99,7 +114,7 @@ def prepare(
     extract.check(window, stride, loaded.kind)
     chosen: Answered | None = None
     began = time.perf_counter()
-    if loaded.kind in HEADS:
+    if loaded.kind in CHOOSING:
         if temperature:
             raise OptionError(f"'{loaded.name}' chooses its likeliest answer, and draws none: leave temperature out")
         if loaded.kind == "span":

@@ -76,23 +76,13 @@ def against_reference(
     name: str, loaded: LoadedModel, encoded: Encoded, answer: Sequence[int], part: Part, precision: str
 ) -> tuple[Objective, dict[str, Any]]:
     """The objective ``kl`` or ``pcxmi`` for one prompt and answer, and what was left out. One forward pass."""
-    import torch
-
-    from pellucid.trace.engine import target_logits
-    from pellucid.trace.inside import precision as in_precision
     from pellucid.trace.runs import run_class
 
     gone, text = find_part(encoded, part)
     left = set(gone)
-    rest = [t for i, t in enumerate(encoded.ids) if i not in left]
-    goal = torch.tensor(list(answer), device=loaded.device)
-    if loaded.kind == "causal":
-        ids = torch.tensor([[*rest, *answer]], device=loaded.device)
-        with torch.no_grad(), in_precision(loaded.network, precision):
-            there = target_logits(loaded.network, len(answer), input_ids=ids)[0]
-    else:
-        run = run_class(loaded)(loaded, encoded.ids, answer, OBJECTIVES["logprob"], precision=precision)
-        there = run.readable(run.logits_after([run.without(encoded.ids, left)])[0])
+    run = run_class(loaded)(loaded, encoded.ids, answer, OBJECTIVES["logprob"], precision=precision)
+    goal = run.answer
+    there = run.readable(run.logits_after([run.without(encoded.ids, left)])[0])
     reference = there.log_softmax(-1)
     own = reference.gather(-1, goal[:, None])[:, 0]  # log q_i(t) [targets]
 

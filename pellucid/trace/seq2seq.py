@@ -26,6 +26,7 @@ from pellucid.models.load import LoadedModel
 from pellucid.models.seq2seq import decoder_start
 from pellucid.trace.engine import Run
 from pellucid.trace.inside import attention, instead, precision
+from pellucid.trace.logits import wide
 from pellucid.trace.memory import Plan, Shape
 from pellucid.trace.objective import Objective
 
@@ -77,7 +78,7 @@ class Seq2SeqRun(Run):
         border = self.prompt_length
         source = self.ids[:, :border]
         out = self._pass(source, torch.ones_like(source), x[:, :border], x[:, border:-1])
-        logits = _wide(out.logits[0, -self.targets :])  # [targets, vocabulary]
+        logits = wide(out.logits[0, -self.targets :])  # [targets, vocabulary]
         self.forwards += 1
         if keep:
             self.logits = logits.detach()
@@ -96,7 +97,7 @@ class Seq2SeqRun(Run):
         with torch.no_grad(), precision(network, self.precision) as self.precision:
             logits = self._pass(source, mask, None, None).logits[:, -self.targets :]
         self.forwards += len(prompts)
-        return [_wide(row) for row in logits]
+        return [wide(row) for row in logits]
 
     def attentions(self) -> tuple[Tensor, Tensor]:
         """Attention weights of the positions that predict the answer's tokens, to the source [layers, heads, targets,
@@ -107,10 +108,10 @@ class Seq2SeqRun(Run):
         with torch.no_grad(), attention(network, "eager"), precision(network, self.precision) as self.precision:
             out = self._pass(source, torch.ones_like(source), None, None, output_attentions=True)
         self.forwards += 1
-        self.logits = _wide(out.logits[0, -self.targets :])
+        self.logits = wide(out.logits[0, -self.targets :])
         cross = torch.stack([a[0, :, begin - 1 :] for a in out.cross_attentions])
         own = torch.stack([a[0, :, begin - 1 :, begin:] for a in out.decoder_attentions])
-        return _wide(cross), _wide(torch.nn.functional.pad(own, (0, 1)))  # the last token is fed to nobody
+        return wide(cross), wide(torch.nn.functional.pad(own, (0, 1)))  # the last token is fed to nobody
 
     def _pass(self, source: Tensor, mask: Tensor, there: Tensor | None, here: Tensor | None, **options: Any) -> Any:
         """The model's output for ``source`` [rows, tokens] behind ``mask``, and the answer; ``there`` [rows, source
@@ -144,7 +145,3 @@ def graph_bytes(network: Any, source: int, fed: int) -> int:
     cross = fed * 4 * width + source * 2 * width + shape.heads * fed * source
     decoder = above * (fed * token + shape.heads * fed * fed + cross)
     return (encoder + decoder) * size + 4 * fed * shape.vocabulary * max(size, 4)
-
-
-def _wide(t: Tensor) -> Tensor:
-    return t.to(torch.promote_types(t.dtype, torch.float32))

@@ -14,22 +14,15 @@ from pellucid.models.align import Span, words
 from pellucid.trace.result import Alternative, Target
 
 ALTERNATIVES = 5
+_RULED_OUT = -5000.0  # nats; a head puts a number like -10,000 or lower where it may not choose
 _ROWS = 64  # at a time: the float32 copies of 64 rows of 260,000 logits are 70 MB each
 
 
 def describe(
-    tokenizer: Any,
-    ids: list[int],
-    text: str,
-    spans: list[Span],
-    logits: Tensor,
-    *,
-    choice: Callable[[int], str] | None = None,
+    choice: Callable[[int], str], ids: list[int], text: str, spans: list[Span], logits: Tensor
 ) -> tuple[Target, ...]:
-    """A ``Target`` for each id, from ``logits`` [targets, vocabulary]; ``spans`` are characters of ``text``.
-
-    ``choice`` names an id, where these are no tokens; what has no probability at all is then no alternative.
-    """
+    """A ``Target`` for each id, from ``logits`` [targets, vocabulary]; ``choice`` names an id, ``spans`` are characters
+    of ``text``."""
     out = []
     numbers = words(text, spans)
     for first in range(0, len(ids), _ROWS):
@@ -43,14 +36,9 @@ def describe(
             i = first + k
             own = logprobs[k, ids[i]]
             alternatives = tuple(
-                Alternative(
-                    piece(tokenizer, int(v)) if choice is None else choice(int(v)),
-                    int(v),
-                    min(float(p.exp()), 1.0),
-                    min(float(p), 0.0),
-                )
+                Alternative(choice(int(v)), int(v), min(float(p.exp()), 1.0), min(float(p), 0.0))
                 for p, v in zip(best[k], best_ids[k], strict=True)
-                if choice is None or float(p.exp()) > 0
+                if float(p) > _RULED_OUT
             )
             start, end = spans[i]
             out.append(

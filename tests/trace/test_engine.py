@@ -10,9 +10,10 @@ from torch import Tensor
 from pellucid.errors import OptionError
 from pellucid.models.load import LoadedModel
 from pellucid.trace import rows as row_attention
-from pellucid.trace.engine import Run, target_logits
+from pellucid.trace.engine import Run
 from pellucid.trace.inside import attention, precision
 from pellucid.trace.layers import Tape
+from pellucid.trace.logits import target_logits
 from pellucid.trace.memory import Plan, Shape, budget, plan
 from pellucid.trace.methods import method
 from pellucid.trace.objective import OBJECTIVES, objective
