@@ -213,8 +213,12 @@ def test_experts_run_by_transformers_grouped_product_too(tiny) -> None:  # type:
     torch.testing.assert_close(scores[0], scores[1], rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
-def test_attention_by_rows_equals_plain_attention(family: LoadedModel) -> None:
-    """Longer than a block of queries, against transformers' own eager attention."""
+@pytest.mark.parametrize("kept", [1024, 10])
+def test_attention_by_rows_equals_plain_attention(
+    family: LoadedModel, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than a block of queries, with probabilities kept and made again, against transformers' own attention."""
+    monkeypatch.setattr(row_attention, "KEPT", kept)
     if not row_attention.usable(family.network):
         pytest.skip("capped scores go by transformers' own attention")
     ids = torch.randint(0, 250, (1, 100), generator=torch.Generator().manual_seed(1))
@@ -228,6 +232,31 @@ def test_attention_by_rows_equals_plain_attention(family: LoadedModel) -> None:
         outs[name] = (logits.detach(), torch.autograd.grad((logits * weights).sum(), x)[0])
     for a, b in zip(outs["eager"], outs[row_attention.NAME], strict=True):
         assert (a - b).abs().max() <= 1e-5 * a.abs().max()
+
+
+@pytest.mark.parametrize("rule", [row_attention.EXACT, row_attention.Rule(2.0, 0.25, 0.5, 0.75)])
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_in_blocks_is_that_with_probabilities(
+    rule: row_attention.Rule, causal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One gradient and several rows at once, over three blocks of queries, four heads on two keys' heads."""
+    draw = torch.Generator().manual_seed(0)
+    shapes = [(1, 4, 150, 8), (1, 2, 150, 8), (1, 2, 150, 8)]
+    q, k, v = (torch.randn(s, generator=draw, dtype=torch.float64, requires_grad=True) for s in shapes)
+    hidden = torch.ones(150, 150, dtype=torch.bool).triu(1) if causal else torch.rand(150, 150, generator=draw) < 0.3
+    mask = torch.zeros(1, 1, 150, 150, dtype=torch.float64)
+    mask.masked_fill_(hidden & ~torch.eye(150, dtype=torch.bool), torch.finfo(torch.float64).min)
+    rows = torch.randn(3, *shapes[0], generator=draw, dtype=torch.float64)
+    found = []
+    for kept in (1024, 10):
+        monkeypatch.setattr(row_attention, "KEPT", kept)
+        out = row_attention.attend(q, k, v, mask, 0.3, rule)
+        single = torch.autograd.grad(out, (q, k, v), rows[0], retain_graph=True)
+        many = torch.vmap(lambda g, out=out: torch.autograd.grad(out, (q, k, v), g, retain_graph=True))(rows)
+        found.append((out.detach(), *single, *many))
+    assert row_attention._is_causal(mask) == causal
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
 def test_logits_equal_the_networks_own(family: LoadedModel) -> None:

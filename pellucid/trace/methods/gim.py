@@ -28,7 +28,7 @@ from pellucid.trace.inside import Attention, attending
 from pellucid.trace.methods import Method
 from pellucid.trace.methods.input_x_gradient import dot
 from pellucid.trace.methods.saliency import norm as length
-from pellucid.trace.rows import Rule, attend
+from pellucid.trace.rows import KEPT, Rule, attend
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,7 +124,8 @@ def gim(
             stack.enter_context(scaled([m for m in parts if m.factor is not None], gate, up))
             yield
 
-    return run.from_gradient(dot if times_input else length, backward=Backward(changes, squares=2))
+    squares = 2 if run.ids.shape[1] <= KEPT else 0
+    return run.from_gradient(dot if times_input else length, backward=Backward(changes, squares))
 
 
 METHOD = Method(
