@@ -40,7 +40,8 @@ CHOICES: dict[str, dict[str, tuple[Choice, ...]]] = {
         "fast": (
             Choice(
                 "gim",
-                f"2.5 F; comprehensiveness 0.470, LDS 0.491; saliency 0.437, 0.412; ifr 0.416, 0.416 ({_BOARD})",
+                f"2.5 F; comprehensiveness 0.470, LDS 0.491; saliency 0.437, 0.412; ifr 0.416, 0.416 ({_BOARD}; on "
+                "gemma3-270m the three are not told apart)",
             ),
             Choice("ifr", f"1.3 F; {_FALLBACK}"),
             Choice("saliency", f"2.2 F; {_FALLBACK}"),
