@@ -48,7 +48,8 @@ lint: $(VENV)/.tests
 $(BENCH_VENV)/.peers: pyproject.toml
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet $(TORCH)
-	$(BENCH_VENV)/bin/python -m pip install --quiet --editable . scipy inseq==0.7.1 captum==0.9.0
+	$(BENCH_VENV)/bin/python -m pip install --quiet --editable . scipy inseq==0.7.1 captum==0.9.0 \
+		context-cite==0.0.4 gim-explain==0.1.4 flashtrace==0.1.1
 	touch $@
 
 bench: $(BENCH_VENV)/.peers

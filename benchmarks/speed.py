@@ -2,8 +2,9 @@
 
     make bench                                   # or: python benchmarks/speed.py --runs 5 --out bench.json
 
-Each task runs in a process of its own (``benchmarks/work.py``), peers too, on the same machine in the same hour; what
-is compared are ratios to F, one float32 forward pass over prompt and answer, timed between the runs.
+Each task runs in a process of its own (``benchmarks/work.py``), other libraries' too (``benchmarks/peers.py``), on the
+same machine in the same hour; what is compared are ratios to F, one float32 forward pass over prompt and answer, timed
+between the runs.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from peers import PEERS
 from work import METHODS
 
+INSEQ_IG = "inseq integrated gradients, 20 steps"
 WORK = Path(__file__).with_name("work.py")
-METHOD_RUNS = 3
-PEER_RUNS = 2  # each takes minutes, and they are compared by factors
+METHOD_RUNS = 2
+PEER_RUNS = 1  # each takes minutes, and they are compared by factors
 
 
 def work(task: str, runs: int) -> dict[str, Any]:
@@ -78,11 +81,11 @@ def main() -> int:
     """Measure everything and print the table."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--runs", type=int, default=5)
-    p.add_argument("--no-peers", action="store_true", help="leave inseq and captum out")
+    p.add_argument("--no-peers", action="store_true", help="leave the other libraries out")
     p.add_argument("--out", type=Path, help="also write every figure as JSON")
     o = p.parse_args()
-    names = ["pellucid-whole", "pellucid-whole-ixg", "pellucid-matrix", "pellucid-matrix-fast"]
-    peers = [] if o.no_peers else ["inseq-saliency", "inseq-input_x_gradient", "captum-gradient_x_activation"]
+    names = ["saliency", "input x gradient", "saliency matrix", "saliency matrix fast"]
+    peers = [] if o.no_peers else list(PEERS)
     methods = list(METHODS)
     results = {n: work(n, min(METHOD_RUNS, o.runs)) for n in methods} | {n: work(n, o.runs) for n in names}
     results |= {n: work(n, min(PEER_RUNS, o.runs)) for n in peers}
@@ -93,23 +96,31 @@ def main() -> int:
     f = statistics.median(x for n in names for x in results[n]["f"])
     print(f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores; SmolLM2-135M, float32, 200 prompt")
     print(f"tokens, 16 answer tokens; F = {f:.3f} s\n")
-    print("| task | time in F | seconds | added memory |")
-    print("|---|---|---|---|")
+    print("| task | time in F | seconds | added memory | as fast as the peer beside it |")
+    print("|---|---|---|---|---|")
+    beside = {PEERS[n].beside: n for n in reversed(peers)}  # the first of those that stand beside one task
     for n in [*names, *methods, *peers]:
         r = results[n]
-        print(f"| {n} | {in_f(r):.2f} | {statistics.median(r['seconds']):.2f} | {r['added_bytes'] / 1e6:.0f} MB |")
-    whole, matrix, fast = (in_f(results[n]) for n in ("pellucid-whole", "pellucid-matrix", "pellucid-matrix-fast"))
+        times = f"{in_f(results[beside[n]]) / in_f(r):.1f} times ({beside[n]})" if n in beside else ""
+        median = statistics.median(r["seconds"])
+        print(f"| {n} | {in_f(r):.2f} | {median:.2f} | {r['added_bytes'] / 1e6:.0f} MB | {times} |")
+    whole, matrix, fast = (in_f(results[n]) for n in ("saliency", "saliency matrix", "saliency matrix fast"))
     rows = [("whole answer, in F", "<= 2.2", f"{whole:.2f}"), ("matrix, in F", "<= 13.5", f"{matrix:.2f}")]
     rows.append(("matrix, fast, in F", "<= 8", f"{fast:.2f}"))
     rows += [(f"{n}, in F", f"<= {METHODS[n][1]:g}", f"{in_f(results[n]):.2f}") for n in methods]
     if peers:
-        inseq, captum = in_f(results["inseq-saliency"]), in_f(results["captum-gradient_x_activation"])
-        memory = results["pellucid-matrix"]["added_bytes"] / results["inseq-saliency"]["added_bytes"]
+        inseq, captum = in_f(results["inseq saliency"]), in_f(results["captum gradient x activation"])
+        memory = results["saliency matrix"]["added_bytes"] / results["inseq saliency"]["added_bytes"]
         rows += [
             ("whole answer, times as fast as inseq's saliency", ">= 8", f"{inseq / whole:.1f}"),
             ("whole answer, times as fast as captum's gradient x activation", ">= 8", f"{captum / whole:.1f}"),
             ("matrix, times as fast as inseq's", ">= 1.8", f"{inseq / matrix:.2f}"),
             ("matrix memory, of inseq's added memory", "<= 0.5", f"{memory:.2f}"),
+            (
+                "IG-20 whole answer, of the added memory of inseq's",
+                "<= 0.25",
+                f"{results['ig-20 whole']['added_bytes'] / results[INSEQ_IG]['added_bytes']:.3f}",
+            ),
             ("largest relative error against inseq", "<= 1e-4", f"{results['agreement']['relative_error']:.1e}"),
             (
                 "leave-one-out, fast against full, rank correlation",

@@ -1,6 +1,6 @@
 """One benchmark task in a process of its own: its time beside the unit F, and the memory that it adds.
 
-    python benchmarks/work.py pellucid-matrix --runs 3
+    python benchmarks/work.py "saliency matrix" --runs 3
 
 F is one float32 forward pass over prompt and answer with the model's default attention and all logits, timed between
 the task's runs, so that a machine whose speed drifts moves both. Prints one JSON line.
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from peers import PEERS
 
 import pellucid
 from pellucid.trace.engine import Run
@@ -101,38 +102,18 @@ def method_task(model: Any, name: str) -> Callable[[], Any]:
     return ours(model, how, parameters=parameters, **options(model))
 
 
-def inseq_task(model: Any, how: str) -> Callable[[], Any]:
-    """inseq's own call; tokens are the same because the text was cut at token borders and is tokenised as one."""
-    import inseq
-
-    tokenizer = model.loaded.tokenizer
-    prompt, answer = sequence(tokenizer)
-    texts = tokenizer.decode(prompt), tokenizer.decode(prompt + answer)
-    assert [tokenizer(t).input_ids for t in texts] == [prompt, prompt + answer]
-    peer = inseq.load_model(model.loaded.network, how, tokenizer=tokenizer)
-    return lambda: peer.attribute(*texts, attributed_fn="logit", show_progress=False, pretty_progress=False)
-
-
-def captum_task(model: Any) -> Callable[[], Any]:
-    """captum's gradient x activation at the embedding layer, through its LLM wrapper."""
-    from captum.attr import LayerGradientXActivation, LLMGradientAttribution, TextTokenInput
-
-    tokenizer, network = model.loaded.tokenizer, model.loaded.network
-    prompt, answer = sequence(tokenizer)
-    network.device  # noqa: B018  # captum asks the network for it
-    wrapped = LLMGradientAttribution(LayerGradientXActivation(network, network.get_input_embeddings()), tokenizer)
-    return lambda: wrapped.attribute(TextTokenInput(tokenizer.decode(prompt), tokenizer), target=torch.tensor(answer))
+def peer_task(model: Any, name: str) -> Callable[[], Any]:
+    """One of ``peers.PEERS``."""
+    return PEERS[name].make(model, *sequence(model.loaded.tokenizer))
 
 
 TASKS: dict[str, Callable[[Any], Callable[[], Any]]] = {
-    "pellucid-whole": lambda m: ours(m, "saliency"),
-    "pellucid-whole-ixg": lambda m: ours(m, "input_x_gradient"),
-    "pellucid-matrix": lambda m: ours(m, "saliency", per_token=True),
-    "pellucid-matrix-fast": lambda m: ours(m, "saliency", per_token=True, precision="fast"),
-    "inseq-saliency": lambda m: inseq_task(m, "saliency"),
-    "inseq-input_x_gradient": lambda m: inseq_task(m, "input_x_gradient"),
-    "captum-gradient_x_activation": captum_task,
+    "saliency": lambda m: ours(m, "saliency"),
+    "input x gradient": lambda m: ours(m, "input_x_gradient"),
+    "saliency matrix": lambda m: ours(m, "saliency", per_token=True),
+    "saliency matrix fast": lambda m: ours(m, "saliency", per_token=True, precision="fast"),
     **{name: (lambda m, name=name: method_task(m, name)) for name in METHODS},
+    **{name: (lambda m, name=name: peer_task(m, name)) for name in PEERS},
 }
 
 
@@ -140,7 +121,7 @@ def agreement(model: Any) -> dict[str, float]:
     """Our matrix against inseq's (gradients of the target's logit, L2 norm), and fast against full precision."""
     from scipy.stats import spearmanr
 
-    peer = inseq_task(model, "saliency")().sequence_attributions[0]
+    peer = peer_task(model, "inseq saliency")().sequence_attributions[0]
     theirs = peer.target_attributions.norm(dim=-1).T  # [targets, tokens]
     found = ours(model, "saliency", "logit", per_token=True)().matrix
     worst = 0.0

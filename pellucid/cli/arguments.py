@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -79,14 +80,17 @@ def add_goal(group: Any, *, unit: str) -> None:
         help="for the objective contrast: what might stand in place of the span or answer",
     )
     group.add_argument(
-        "--without", metavar="TEXT", help="for the objectives kl and pcxmi: the part of the prompt to do without"
+        "--without",
+        metavar="TEXT",
+        help="for the objectives kl and pcxmi: the part of the prompt to do without, or chars:START-END",
     )
     group.add_argument("--reduce", default="sum", metavar="NAME", help="sum or mean of the explained answer tokens")
     group.add_argument(
         "--unit",
         default=unit,
         metavar="KIND",
-        help="what gets a score: token, word, sentence, paragraph, message, document, or regex:PATTERN",
+        help="what gets a score: token, word, sentence, paragraph, message, document, regex:PATTERN, "
+        "or parts of your own, in characters: chars:0-120,120-300 (in a chat with the message's number: chars:1:0-120)",
     )
     group.add_argument(
         "--precision",
@@ -152,10 +156,10 @@ def goal_options(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "objective": options.objective,
         "instead_of": options.instead_of,
-        "without": options.without,
+        "without": without_of(options),
         "reduce": options.reduce,
         "spans": named_spans(options),
-        "unit": options.unit,
+        "unit": unit_of(options),
         "merge": options.merge,
     }
 
@@ -165,6 +169,40 @@ def explain_options(options: argparse.Namespace) -> dict[str, Any]:
     names = ["per_token", "raw", "parse_special", "source_language", "target_language", "window", "stride"]
     names += ["max_new_tokens", "temperature", "seed", "precision", "memory"]
     return {"span": span_of(options), "trust": not options.no_trust, **{n: getattr(options, n) for n in names}}
+
+
+CHARACTERS = "chars:"
+
+
+def characters(text: str, option: str) -> list[Any]:
+    """The parts in ``chars:0-120,1:0-40``: (start, end) or (message, start, end). Raises ``OptionError``."""
+    found = []
+    for part in text.removeprefix(CHARACTERS).split(","):
+        place = re.fullmatch(r"\s*(?:(\d+):)?(\d+)-(\d+)\s*", part)
+        if place is None:
+            raise OptionError(
+                f"{option} chars: should be ranges of characters such as chars:0-120,120-300 (in a chat chars:1:0-120, "
+                f"messages counted from 0), given {part.strip()!r}"
+            )
+        found.append(tuple(int(x) for x in place.groups() if x is not None))
+    return found
+
+
+def unit_of(options: argparse.Namespace) -> Any:
+    """``--unit``: a name, a pattern, or parts in characters."""
+    given = options.unit
+    return characters(given, "--unit") if given.startswith(CHARACTERS) else given
+
+
+def without_of(options: argparse.Namespace) -> Any:
+    """``--without``: a text, or its place."""
+    given = options.without
+    if given is None or not given.startswith(CHARACTERS):
+        return given
+    found = characters(given, "--without")
+    if len(found) > 1:
+        raise OptionError(f"--without takes one part of the prompt, given {len(found)}: {given}")
+    return found[0]
 
 
 def prompt_of(options: argparse.Namespace) -> Any:

@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
-from pellucid.cli.arguments import add_goal, add_model, add_prompt, load_options, parameter, prompt_of, span_of
+from pellucid.cli.arguments import (
+    add_goal,
+    add_model,
+    add_prompt,
+    load_options,
+    outputs,
+    parameter,
+    prompt_of,
+    span_of,
+    unit_of,
+    without_of,
+)
 from pellucid.errors import OptionError
 
 
@@ -41,6 +51,8 @@ def add(commands: Any) -> None:
     out.add_argument(
         "--json", metavar="PATH", help="write the result ('-': to standard output, and nothing else there)"
     )
+    out.add_argument("--html", metavar="PATH", help="write the page")
+    out.add_argument("--png", metavar="PATH", help="write the picture")
     out.add_argument("--lang", choices=("en", "zh"), help="language of the terminal view; default from the locale")
     out.add_argument("--quiet", action="store_true", help="no terminal view, no progress")
     p.set_defaults(run=run)
@@ -48,36 +60,36 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do it. Everything that can be known to be wrong is, before a model is loaded."""
-    from pellucid.render import check_writable
     from pellucid.trace import objective as objectives
     from pellucid.trace import units as stretches
     from pellucid.trace.interactions import check
 
     prompt = prompt_of(options)
-    about = {name: getattr(options, name) for name in ("objective", "instead_of", "without", "reduce")}
+    goal = {"instead_of": options.instead_of, "without": without_of(options), "reduce": options.reduce}
+    unit = unit_of(options)
     check(options.index, options.order, options.budget)
-    objectives.check(options.objective, instead_of=options.instead_of, without=options.without, reduce=options.reduce)
-    stretches.check(options.unit)
+    objectives.check(options.objective, **goal)
+    stretches.check(unit)
     if options.top < 1:
         raise OptionError(f"--top should be at least 1, given {options.top}")
-    path = Path(options.json) if options.json not in (None, "-") else None
-    if path is not None:
-        check_writable(path)
+    files = outputs(options)
 
     from pellucid import progress as bars
     from pellucid.model import load
 
-    names = ("unit", "order", "index", "budget", "raw", "parse_special", "max_new_tokens", "temperature")
+    names = ("order", "index", "budget", "raw", "parse_special", "max_new_tokens", "temperature")
     with bars.terminal(enabled=None if not options.quiet else False) as shown:
         progress = bars.silent if options.quiet else shown
         model = load(options.model, **load_options(options), progress=progress)
         found = model.interactions(
             prompt,
             options.target,
+            unit=unit,
             span=span_of(options),
             replace=parameter(f"replace={options.replace}")[1],
             **{n: getattr(options, n) for n in (*names, "seed", "precision", "memory")},
-            **about,
+            objective=options.objective,
+            **goal,
             progress=progress,
         )
     if options.json == "-":
@@ -86,6 +98,6 @@ def run(options: argparse.Namespace) -> int:
         from pellucid.render.interactions import show
 
         show(found, k=options.top, lang=options.lang)
-    if path is not None:
+    for path in files:
         print(f"wrote {found.save(path)}", file=sys.stderr)
     return 0

@@ -66,6 +66,22 @@ def _comparison_png(comparison: Comparison) -> bytes:
     return buffer.getvalue()
 
 
+def _interactions_html(found: Interactions) -> bytes:
+    from pellucid.render.interactionshtml import page
+
+    return page(found).encode()
+
+
+def _interactions_png(found: Interactions) -> bytes:
+    from io import BytesIO
+
+    from pellucid.render.interactionspng import save_png
+
+    buffer = BytesIO()
+    save_png(found, buffer)
+    return buffer.getvalue()
+
+
 #: Ending to the function that makes the file's bytes. Imports wait until a file of that kind is asked for.
 WRITERS: dict[str, Callable[[Trace], bytes]] = {".json": _json, ".html": _html, ".png": _png}
 #: The same for several traces side by side.
@@ -76,7 +92,11 @@ COMPARISON_WRITERS: dict[str, Callable[[Comparison], bytes]] = {
 }
 
 #: The same for interactions between units.
-INTERACTIONS_WRITERS: dict[str, Callable[[Interactions], bytes]] = {".json": _json}
+INTERACTIONS_WRITERS: dict[str, Callable[[Interactions], bytes]] = {
+    ".json": _json,
+    ".html": _interactions_html,
+    ".png": _interactions_png,
+}
 
 
 def writer(path: Path, writers: dict[str, Callable[[Result], bytes]]) -> Callable[[Result], bytes]:

@@ -58,8 +58,8 @@ def document(name: str, body: str, css: str = "") -> str:
     policy = "; ".join(
         (
             "default-src 'none'",
-            f"script-src {_hash(script)}",
-            f"style-src {_hash(own)} {_hash(style)}",
+            f"script-src {hashed(script)}",
+            f"style-src {hashed(own)} {hashed(style)}",
             "base-uri 'none'",
             "form-action 'none'",
         )
@@ -106,7 +106,8 @@ def title(trace: Trace) -> str:
     return f"Pellucid: {answer[:60]}{'…' if len(answer) > 60 else ''}"
 
 
-def _hash(text: str) -> str:
+def hashed(text: str) -> str:
+    """The hash of an inline style or script, as a content security policy names it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 

@@ -5,6 +5,7 @@ model.interactions("...", unit="sentence").show()
 
 from __future__ import annotations
 
+from pellucid.render.interactionshtml import facts
 from pellucid.render.listing import table
 from pellucid.render.visible import label, one_line
 from pellucid.render.words import chosen, say, score_text
@@ -36,10 +37,7 @@ def show(found: Interactions, *, k: int = 20, lang: str | None = None) -> None:
                 for v in together
             ],
         )
-    how = say("exact" if found.exact else "estimated", lang, n=found.ablations)
-    fit = "" if found.r2 is None else say("explained", lang, share=f"{100 * found.r2:.0f}")
-    print(say("interactions_line", lang, index=found.index, how=how, fit=fit, whole=score_text(found.whole, True),
-              none=score_text(found.none, True), seconds=f"{found.cost.seconds:.1f}"))  # fmt: skip
+    print(facts(found, lang))
 
 
 def _short(text: str, room: int = _LONG) -> str:

@@ -103,6 +103,14 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "Together beyond the sum (+ they need each other, − they say the same)",
         "zh": "共同作用与各自之和的差（+ 相互依赖，− 内容重复）",
     },
+    "pairs": {
+        "en": "Every two units together (on the diagonal: each by itself)",
+        "zh": "每两个单元的共同作用（对角线为各自的份额）",
+    },
+    "pairs_left": {
+        "en": "{n} of {of} units are drawn, those with the largest numbers; the JSON file holds all.",
+        "zh": "共 {of} 个单元，只画出数值最大的 {n} 个；JSON 文件含全部。",
+    },
     "exact": {"en": "exact, all {n} sets run", "zh": "精确，全部 {n} 个子集"},
     "estimated": {"en": "estimated from {n} sets", "zh": "由 {n} 个子集估计"},
     "explained": {"en": ", explains {share} % of what they did", "zh": "，解释了其变化的 {share}%"},

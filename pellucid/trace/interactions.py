@@ -1,7 +1,7 @@
 """Interactions between units: what two or more parts of a prompt do together, beyond what each does alone.
 
     pellucid interactions --unit sentence --file prompt.txt
-    found = model.interactions("...", unit="sentence"); found.top(5); found.save("pairs.json")
+    found = model.interactions("...", unit="sentence"); found.top(5); found.save("pairs.html")
 
 A unit is in or out; v(S) is the objective of the explained answer (a log-probability, in nats) with the units S alone
 left in the prompt. A positive number for a pair says that both together do more than the sum of what each does (they
@@ -186,7 +186,7 @@ class Interactions:
         show(self, k=k)
 
     def save(self, path: str | Path) -> Path:
-        """Write to a ``.json`` file, whole or not at all."""
+        """Write to a ``.json``, ``.html`` or ``.png`` file, whole or not at all."""
         from pellucid.render import save_interactions
 
         return save_interactions(self, Path(path))

@@ -63,6 +63,21 @@ def test_compare(model: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[
     assert json.loads(out)["schema"] == "pellucid.comparison/1"
 
 
+def test_parts_by_their_characters(tiny_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    text = "The sky is blue. Paris is in France."
+    common = ["explain", "--model", str(tiny_folder), "--no-trust", "--target", "x", "--json", "-"]
+    assert main([*common, "--raw", "--unit", "chars:0-16,17-36", text]) == 0
+    units = json.loads(capfd.readouterr().out)["units"]
+    assert [u["text"].strip() for u in units] == [text[:16], text[17:]]
+    goal = ["--objective", "pcxmi"]
+    said = []
+    for part in (["--without", "blue."], ["--without", "chars:11-16"]):
+        assert main([*common, *goal, *part, text]) == 0
+        said.append(json.loads(capfd.readouterr().out))
+    assert said[0]["scores"] == said[1]["scores"]
+    assert [s["score"] for s in said[0]["sources"]] == [s["score"] for s in said[1]["sources"]]
+
+
 def test_methods_lists_every_objective(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["methods"]) == 0
     out = capfd.readouterr().out
@@ -79,6 +94,9 @@ def test_methods_lists_every_objective(capfd: pytest.CaptureFixture[str]) -> Non
         (["explain", "x", "--reduce", "max"], "unknown reduce 'max'"),
         (["explain", "x", "--unit", "sentense"], "unknown unit 'sentense'"),
         (["explain", "x", "--unit", "regex:("], "cannot be read"),
+        (["explain", "x", "--unit", "chars:3"], "--unit chars: should be ranges of characters"),
+        (["explain", "x", "--unit", "chars:0-1,b"], "given 'b'"),
+        (["explain", "x", "--objective", "kl", "--without", "chars:0-1,2-3"], "--without takes one part of the prompt"),
         (["explain", "x", "--merge", "max"], "unknown merge 'max': expected one of sum, mean, max_abs"),
         (["explain", "x", "--named-span", "city"], "--named-span should look like name=text, given 'city'"),
         (["explain", "x", "--named-span", "a=b", "--named-span", "a=c"], "--named-span 'a' is given twice"),

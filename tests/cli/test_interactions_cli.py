@@ -27,6 +27,11 @@ def test_table_and_file(tiny_folder: Path, tmp_path: Path, capsys: pytest.Captur
     data = json.loads(capsys.readouterr().out)
     assert (data["index"], data["replace"]) == ("STII", 44)
     assert data["units"] == kept["units"]
+    page, picture = tmp_path / "i.html", tmp_path / "i.png"
+    parts = ["--unit", "chars:0-16,17-36", "--html", str(page), "--png", str(picture), "--quiet"]
+    assert main([*common, *parts, PROMPT]) == 0
+    assert "The sky is blue." in page.read_text(encoding="utf-8")
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
@@ -36,6 +41,7 @@ def test_table_and_file(tiny_folder: Path, tmp_path: Path, capsys: pytest.Captur
         (["--top", "0", PROMPT], "--top should be at least 1"),
         (["--unit", "phrase", PROMPT], "unknown unit 'phrase'"),
         (["--json", "no/such/folder/i.json", PROMPT], "there is no folder"),
+        (["--png", "i.html", PROMPT], "--png writes a .png file"),
         ([], "expected one prompt"),
     ],
 )

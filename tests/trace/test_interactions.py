@@ -181,8 +181,8 @@ def test_the_file_comes_back(model: LoadedModel, tmp_path: Path, capsys: pytest.
         assert again.prompt == found.prompt
         assert again.span == found.span
     assert found.versions["shapiq"]
-    with pytest.raises(OutputError, match=r"ends in \.json"):
-        found.save(tmp_path / "i.html")
+    with pytest.raises(OutputError, match=r"ends in \.json, \.html, \.png"):
+        found.save(tmp_path / "i.txt")
     found.show(k=2)
     shown = capsys.readouterr().out
     assert "What is the capital of France?" in shown
