@@ -75,7 +75,6 @@ def test_parts_by_their_characters(tiny_folder: Path, capfd: pytest.CaptureFixtu
         assert main([*common, *goal, *part, text]) == 0
         said.append(json.loads(capfd.readouterr().out))
     assert said[0]["scores"] == said[1]["scores"]
-    assert [s["score"] for s in said[0]["sources"]] == [s["score"] for s in said[1]["sources"]]
 
 
 def test_methods_lists_every_objective(capfd: pytest.CaptureFixture[str]) -> None:
