@@ -2,10 +2,12 @@
 
     python benchmarks/long.py memory                                    # each method in a process of its own
     python benchmarks/long.py hierarchy --data xquad-en.json --cases 10 # against full leave-one-out of sentences
+    python benchmarks/long.py hierarchy --data xquad-en.json --full full.json --parameters '{"keep": 2}' '{"keep": 4}'
 
 ``memory`` explains a prompt of 3,990 tokens with an answer of 300 and prints the largest resident set of each process:
 model, libraries and all. ``hierarchy`` puts 40 paragraphs of a SQuAD-style file into one context, asks a question of
-one of them, and compares the best three sentences and the time.
+one of them, and compares the best three sentences and the time. Full leave-one-out takes minutes a case: ``--full``
+keeps what it found, so that other parameters can be compared with it on the same machine.
 """
 
 from __future__ import annotations
@@ -80,37 +82,56 @@ def memory() -> None:
         print(f"| {name} | {r['peak'] / 1e9:.2f} GB | {r['loaded'] / 1e9:.2f} GB | {r['seconds']:.0f} |", flush=True)
 
 
-def hierarchy(data: Path, cases: int, skip: int, parameters: dict[str, Any]) -> None:
-    """Times and best sentences of ``cases`` questions, in contexts of 40 paragraphs each."""
+def hierarchy(data: Path, cases: int, skip: int, tries: list[dict[str, Any]], kept: Path | None) -> None:
+    """Times and best sentences of ``cases`` questions, each in a context of 40 paragraphs, by each try."""
     model = pellucid.load(device="cpu")
     examples = read(data)
-    same: list[float] = []
-    ratios: list[float] = []
-    top: list[bool] = []
+    known: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept and kept.exists() else {}
+    options: dict[str, Any] = {"unit": "sentence", "max_new_tokens": 12, "trust": False}
+    found: list[list[tuple[int, bool, float]]] = [[] for _ in tries]
     for case in range(cases):
         chosen = [examples[(skip + case + 7 * k) % len(examples)] for k in range(40)]
         asked = chosen[(11 * case) % 40]
         context = "\n\n".join(_cut(e.context, asked.context == e.context) for e in chosen)
         prompt = f"{context}\n\n{asked.question}"
-        options: dict[str, Any] = {"unit": "sentence", "max_new_tokens": 12, "trust": False}
-        first = model.explain(prompt, method="saliency", **options)
-        found = {}
-        for name, own in (("hierarchical_leave_one_out", parameters), ("leave_one_out", {})):
-            trace = model.explain(prompt, first.answer.text, method=name, **{**options, **own})
-            best = sorted(range(len(trace.units)), key=lambda u: -trace.units[u].score)
-            found[name] = (trace.cost.seconds, set(best[:3]), best[0])
-        (quick, few, one), (slow, all_, other) = found.values()
-        same.append(len(few & all_) / 3)
-        top.append(one == other)
-        ratios.append(quick / slow)
-        size = f"{len(first.sources)} tokens, {len(first.units)} sentences"
-        times = f"{quick:.1f} s of {slow:.1f} s ({quick / slow:.3f})"
-        agree = f"{len(few & all_)} of 3 the same, best {'' if one == other else 'not '}the same"
-        print(f"case {case + 1}: {size}, {times}, {agree}", flush=True)
-    print(
-        f"{sum(s == 1 for s in same)} of {cases} with the same three, {statistics.mean(same):.2f} of the three on "
-        f"average, the best the same in {sum(top)}; {statistics.median(ratios):.3f} of the time"
-    )
+        if str(case) not in known:
+            first = model.explain(prompt, method="saliency", **options)
+            full = model.explain(prompt, first.answer.text, method="leave_one_out", **options)
+            known[str(case)] = {
+                "prompt": prompt,
+                "answer": first.answer.text,
+                "tokens": len(full.sources),
+                "seconds": full.cost.seconds,
+                "scores": [u.score for u in full.units],
+            }
+            if kept:
+                kept.write_text(json.dumps(known), encoding="utf-8")
+        full_ = known[str(case)]
+        if full_["prompt"] != prompt:
+            raise SystemExit(f"{kept} holds another case {case + 1}: give the same --data and --skip")
+        best = _best(full_["scores"])
+        print(f"case {case + 1}: {full_['tokens']} tokens, {len(full_['scores'])} sentences, {full_['seconds']:.0f} s")
+        for parameters, so_far in zip(tries, found, strict=True):
+            trace = model.explain(prompt, full_["answer"], method="hierarchical_leave_one_out", **options, **parameters)
+            own = _best([u.score for u in trace.units])
+            ratio = trace.cost.seconds / full_["seconds"]
+            so_far.append((len(set(own) & set(best)), own[0] == best[0], ratio))
+            print(
+                f"  {json.dumps(parameters)}: {so_far[-1][0]} of 3 the same, best {'' if so_far[-1][1] else 'not '}"
+                f"the same, {trace.cost.seconds:.1f} s ({ratio:.3f})",
+                flush=True,
+            )
+    for parameters, got in zip(tries, found, strict=True):
+        print(
+            f"{json.dumps(parameters)}: the same three in {sum(n == 3 for n, _, _ in got)} of {cases}, "
+            f"{statistics.mean(n for n, _, _ in got) / 3:.2f} of the three on average, the best in "
+            f"{sum(b for _, b, _ in got)}; {statistics.median(r for _, _, r in got):.3f} of the time"
+        )
+
+
+def _best(scores: list[float]) -> list[int]:
+    """The three sentences with the largest scores, best first."""
+    return sorted(range(len(scores)), key=lambda u: -scores[u])[:3]
 
 
 def _cut(text: str, whole: bool, length: int = 420) -> str:
@@ -131,7 +152,8 @@ def main() -> int:
     h.add_argument("--data", type=Path, required=True)
     h.add_argument("--cases", type=int, default=10)
     h.add_argument("--skip", type=int, default=24)
-    h.add_argument("--parameters", type=json.loads, default={"keep": 0.1}, help="of the method, as JSON")
+    h.add_argument("--parameters", type=json.loads, nargs="+", default=[{"guide": "ifr", "keep": 4}], help="as JSON")
+    h.add_argument("--full", type=Path, help="keep full leave-one-out's results in this file, and take them from it")
     o = p.parse_args()
     torch.manual_seed(0)
     if o.what == "memory":
@@ -139,7 +161,7 @@ def main() -> int:
     elif o.what == "memory-of":
         print(json.dumps(memory_task(o.method)))
     else:
-        hierarchy(o.data, o.cases, o.skip, o.parameters)
+        hierarchy(o.data, o.cases, o.skip, o.parameters, o.full)
     return 0
 
 

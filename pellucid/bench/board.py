@@ -10,25 +10,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from pellucid.errors import unknown
 from pellucid.trace.faithful import Verdict, summary
 
 SCHEMA = "pellucid.leaderboard/1"
 RANDOM = "random"
-#: What the others are compared with, question by question, where it was measured.
+#: What the others are compared with, question by question, where nothing else is asked for and it was measured.
 REFERENCE = "leave_one_out"
+#: Measures in which they are compared.
+COMPARED = ("comprehensiveness", "lds")
 #: What is averaged; ``over_random`` is comprehensiveness minus that of random orders of the same example.
 MEASURES = (*Verdict.numbers(), "roc", "randomised", "over_random")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method: ``means`` are (mean, low, high) by measure, NaN where a measure has no value. ``cost`` is the median
-    over examples, in forward passes F over the same tokens."""
+    """One method: ``means`` are (mean, low, high) by measure, NaN where a measure has no value; ``beside`` the same of
+    paired differences from the board's reference, for the measures in ``COMPARED``. ``cost`` is the median over
+    examples, in forward passes F over the same tokens."""
 
     label: str
     examples: int
@@ -36,11 +40,13 @@ class Row:
     seconds: float
     means: dict[str, tuple[float, float, float]]
     errors: tuple[str, ...] = ()
+    beside: dict[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Board:
-    """A leaderboard, best comprehensiveness first, random orders among the rows."""
+    """A leaderboard, best comprehensiveness first, random orders among the rows. ``reference``: the row that the others
+    are compared with question by question, if any."""
 
     settings: dict[str, Any]
     rows: tuple[Row, ...]
@@ -48,18 +54,30 @@ class Board:
     answer_tokens: float
     forward_seconds: float
     made: dict[str, Any]
+    reference: str | None = None
 
     @classmethod
-    def of(cls, lines: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], made: Mapping[str, Any]) -> Board:
-        """From records; ``made`` says when and on what."""
+    def of(
+        cls,
+        lines: Sequence[Mapping[str, Any]],
+        settings: Mapping[str, Any],
+        made: Mapping[str, Any],
+        *,
+        reference: str | None = None,
+    ) -> Board:
+        """From records; ``made`` says when and on what; ``reference`` is a label, ``leave_one_out`` where it is None
+        and that was measured. Raises ``OptionError`` for a reference that was not."""
         about = [r for r in lines if "method" not in r]
         random = {r["example"]: r["random"] for r in about}
         labels = list(dict.fromkeys(r["method"] for r in lines if "method" in r))
         seed = int(settings.get("seed", 0))
         rows = [_row(label, [r for r in lines if r.get("method") == label], random, seed) for label in labels]
-        for row in rows if REFERENCE in labels else []:
-            for m in ("comprehensiveness", "lds"):
-                row.means[f"{m}_over_{REFERENCE}"] = paired(lines, row.label, REFERENCE, m, seed=seed)
+        if reference is None and REFERENCE in labels:
+            reference = REFERENCE
+        if reference is not None and reference not in labels:
+            raise unknown("row to compare with", reference, labels)
+        for row in rows if reference is not None else []:
+            row.beside.update({m: paired(lines, row.label, str(reference), m, seed=seed) for m in COMPARED})
         rows.append(Row(RANDOM, len(random), 0.0, 0.0, _means(list(random.values()), seed)))
         return cls(
             dict(settings),
@@ -68,6 +86,7 @@ class Board:
             _mean([r["answer_tokens"] for r in about]),
             _mean([r["forward_seconds"] for r in about]),
             dict(made),
+            reference,
         )
 
     def to_dict(self) -> dict[str, Any]:

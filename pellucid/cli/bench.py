@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.cli.arguments import add_model, load_options
+from pellucid.errors import unknown
 
 DEFAULT_METHODS = "saliency,gim,ifr,attention,leave_one_out"
 
@@ -37,6 +38,11 @@ def add(commands: Any) -> None:
         metavar="A,B",
         help="names, see 'pellucid methods'; with parameters as gim:times_input=false",
     )
+    f.add_argument(
+        "--against",
+        metavar="A",
+        help="show each method's difference from this one, question by question; leave_one_out where it is among them",
+    )
     f.add_argument("--examples", type=int, default=40, metavar="N", help="questions to measure on")
     f.add_argument("--skip", type=int, default=0, metavar="N", help="leave out the first N paragraphs of the file")
     f.add_argument("--max-prompt-tokens", type=int, default=320, metavar="N", help="longer prompts are passed over")
@@ -60,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
 
     path, out = Path(options.data), Path(options.out)
     entries = [bench.Entry.parse(text) for text in split(options.methods, ",") if text.strip()]
+    if options.against is not None and options.against not in {e.label for e in entries}:
+        raise unknown("row to compare with", options.against, [e.label for e in entries])
     settings = bench.Settings(
         data=path.name,
         sha256=bench.fingerprint(path),
@@ -91,7 +99,8 @@ def run(options: argparse.Namespace) -> int:
         model = load(options.model, **load_options(options), progress=progress)
         records = bench.measure(model.loaded, path, entries, out, settings, progress)
     lines = [r for r in records.lines if r.get("method") is None or r["method"] in {e.label for e in entries}]
-    board = Board.of(lines, json.loads((out / "settings.json").read_text(encoding="utf-8")), bench.made(model.loaded))
+    taken = json.loads((out / "settings.json").read_text(encoding="utf-8"))
+    board = Board.of(lines, taken, bench.made(model.loaded), reference=options.against)
     files = save_board(board, out)
     if not options.quiet:
         sys.stdout.write(markdown(board))

@@ -25,11 +25,8 @@ COLUMNS = {
     "mas_insertion": "MAS ins ↑",
     "randomised": "random weights ↓",
 }
-#: Paired differences: measure to column.
-PAIRED = {
-    "comprehensiveness_over_leave_one_out": "comprehensiveness − leave-one-out's",
-    "lds_over_leave_one_out": "LDS − leave-one-out's",
-}
+#: Of these the paired differences are shown too.
+COMPARED = {"comprehensiveness": "comprehensiveness", "lds": "LDS"}
 
 
 def number(value: tuple[float, float, float], *, interval: bool) -> str:
@@ -47,12 +44,12 @@ def difference(value: tuple[float, float, float] | None) -> str:
     return f"{value[0]:+.3f} ({value[1]:+.2f} to {value[2]:+.2f})" if math.isfinite(value[1]) else f"{value[0]:+.3f}"
 
 
-def _line(row: Row) -> str:
+def _line(row: Row, *, compared: bool) -> str:
     cells = [f"`{row.label}`", f"{row.cost:.1f} F" if row.label != "random" else "0"]
     cells += [
         number(row.means[m], interval=m in ("comprehensiveness", "sufficiency", "lds", "over_random")) for m in COLUMNS
     ]
-    cells += [difference(row.means.get(key)) for key in PAIRED]
+    cells += [difference(row.beside.get(key)) for key in COMPARED if compared]
     return f"| {' | '.join(cells)} |"
 
 
@@ -60,7 +57,9 @@ def markdown(board: Board) -> str:
     """The whole board as text."""
     s = board.settings
     shares = ", ".join(f"{100 * f:g}" for f in FRACTIONS)
-    head = ["method", "cost", *COLUMNS.values(), *PAIRED.values()]
+    beside = board.reference is not None
+    head = ["method", "cost", *COLUMNS.values(), *(f"{c} − `{board.reference}`'s" for c in COMPARED.values() if beside)]
+    compared = f": the last two columns compare each method with `{board.reference}` question by question"
     most = max((r.examples for r in board.rows), default=0)
     lines = [
         f"## {s['model']} on {s['data']}",
@@ -72,11 +71,11 @@ def markdown(board: Board) -> str:
         "",
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",
-        *(_line(r) for r in board.rows),
+        *(_line(r, compared=beside) for r in board.rows),
         "",
         f"Comprehensiveness and sufficiency are falls in nats an answer token at {shares} % of the paragraph's tokens, "
         "mean over these; in brackets the 95 % bootstrap interval of the mean over questions. Questions differ far "
-        "more than methods do: the last two columns compare each method with leave-one-out question by question. "
+        f"more than methods do{compared if beside else ''}. "
         "Random weights: rank correlation of a method's scores with those of a model that has learnt nothing.",
     ]
     failed = [r for r in board.rows if r.errors]

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import OptionError
+from pellucid.errors import ModelError, OptionError
 from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
 from pellucid.trace import rows as row_attention
 from pellucid.trace.inside import attention, plain_experts, precision
 from pellucid.trace.kernels import check_gradient
-from pellucid.trace.layers import NoTapeError, Tape
+from pellucid.trace.layers import LayerInput, NoTapeError, Seen, Tape, layer_inputs
 from pellucid.trace.logits import continued_logits, target_logits, wide
 from pellucid.trace.memory import Plan, Shape, plan, whole_graph
 from pellucid.trace.objective import Function, Objective
@@ -32,6 +32,8 @@ from pellucid.trace.statistics import piece
 
 #: ``(gradient [rows, tokens, width], embeddings [tokens, width]) -> [rows, tokens]``
 FromGradient = Callable[[Tensor, Tensor], Tensor]
+#: ``(depth, targets, gradient [rows, tokens, width], states [tokens, width])`` of the stream before each decoder layer.
+Watch = Callable[[int, list[int], Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,13 @@ class Backward:
     """Another backward rule for the same forward pass, as GIM has one.
 
     ``changes`` opens a context on the network, open whenever the network or one of its layers runs; ``squares`` counts
-    the floats [heads, tokens, tokens] that it makes each layer keep.
+    the floats [heads, tokens, tokens] that it makes each layer keep. The objective's own gradient is taken at the
+    logits divided by ``temperature``.
     """
 
     changes: Callable[[Any], AbstractContextManager[Any]]
     squares: int = 0
+    temperature: float = 1.0
 
 
 class Run:
@@ -179,6 +183,31 @@ class Run:
         """
         plain = self.embeddings
         return self._from(self._gradients(self._embed(), backward, keep=True), function, plain)
+
+    def from_states(self, function: FromGradient, *, backward: Backward | None = None) -> Scores:
+        """Scores that add up over depth: ``function(gradient, states)`` of the stream before every decoder layer, for
+        the price of ``from_gradient``. Raises ``ModelError`` for a network without decoder layers."""
+        plain = self.embeddings
+        states: dict[int, Tensor] = {}
+        whole: dict[int, Tensor] = {}  # the whole answer's gradients [tokens, width]: the sums of the rows'
+        total = torch.zeros_like(plain[:, 0])
+        matrix = torch.full((self.targets, plain.shape[0]), torch.nan, dtype=plain.dtype, device=plain.device)
+        matrix[self.selected] = 0
+
+        def watch(depth: int, rows: list[int], gradient: Tensor, hidden: Tensor) -> None:
+            gradient, states[depth] = wide(gradient), wide(hidden)
+            if self.per_token:
+                matrix[rows] += function(gradient, states[depth]).to(matrix.device)
+            before = whole.get(depth)
+            whole[depth] = gradient.sum(0) if before is None else before + gradient.sum(0)
+
+        for _ in self._gradients(self._embed(), backward, keep=True, watch=watch):
+            pass
+        if not whole:
+            raise ModelError(f"'{self.loaded.name}' has no decoder layers to look between: use gim or saliency")
+        for depth, gradient in whole.items():
+            total += function(gradient[None], states[depth])[0].to(total.device)
+        return Scores(total, matrix if self.per_token else None)
 
     def from_points(self, points: Iterable[tuple[float, Tensor]], function: FromGradient, *, count: int) -> Scores:
         """Weighted sum over ``points`` (weight, embeddings [tokens, width]) of ``function(gradient there, point)``.
@@ -320,15 +349,20 @@ class Run:
             total += some.sum(0)
         return Scores(function(total[None], x)[0], matrix if self.per_token else None)
 
-    def _gradients(self, given: Tensor, backward: Backward | None, *, keep: bool) -> Iterator[tuple[list[int], Tensor]]:
-        """(targets, gradients [rows, tokens, width]): a row a target with ``per_token``, else one row for their sum."""
+    def _gradients(
+        self, given: Tensor, backward: Backward | None, *, keep: bool, watch: Watch | None = None
+    ) -> Iterator[tuple[list[int], Tensor]]:
+        """(targets, gradients [rows, tokens, width]): a row a target with ``per_token``, else one row for their sum.
+        ``watch`` is called for the stream before each decoder layer on the way."""
         network: Any = self.loaded.network
         self._check_gradient()
         x = given[None].detach().requires_grad_(True)
         implementation: str | None = None
         changes: Callable[[Any], AbstractContextManager[Any]] = nullcontext
+        temperature = 1.0
         if backward is not None:
             changes, self.plan = backward.changes, self._planned(backward.squares)
+            temperature = backward.temperature
         elif self.plan.batched:
             implementation = row_attention.NAME if row_attention.usable(network) else "eager"
             row_attention.register()
@@ -347,11 +381,15 @@ class Run:
                 except NoTapeError:
                     pass  # not a plain stack of layers: keep the whole graph
                 else:
-                    yield from self._by_layer(tape, running)
+                    yield from self._by_layer(tape, running, temperature, watch)
                     return
+            stream: list[LayerInput] = []
             with running():
-                values = self.values_of(self._logits(x, keep=keep))
-            yield from self._by_graph(values, x)
+                if watch is None:
+                    logits = self._logits(x, keep=keep)
+                else:
+                    stream, logits = layer_inputs(network, lambda: self._logits(x, keep=keep))
+            yield from self._by_graph(self._softened(logits, temperature), x, [k.hidden for k in stream], watch)
 
     def _logits(self, x: Tensor, *, keep: bool) -> Tensor:
         self.progress("forward", 0, 1)
@@ -366,29 +404,44 @@ class Run:
         """The objective of each selected target [selected]."""
         return self.measured(logits)
 
-    def _by_graph(self, values: Tensor, x: Tensor) -> Iterator[tuple[list[int], Tensor]]:
+    def _softened(self, logits: Tensor, temperature: float) -> Tensor:
+        """The objective f as T f(z / T): its slope at z is f's own at z / T."""
+        return self.values_of(logits / temperature) * temperature if temperature != 1 else self.values_of(logits)
+
+    def _by_graph(
+        self, values: Tensor, x: Tensor, stream: list[Tensor], watch: Watch | None
+    ) -> Iterator[tuple[list[int], Tensor]]:
         """Through the whole graph, a backward pass a row."""
         if not self.per_token:
             values = values.sum()[None]
         for k in range(len(values)):
             self.progress("backward", k, len(values))
-            (gradient,) = torch.autograd.grad(values[k], x, retain_graph=k + 1 < len(values))
+            gradient, *others = torch.autograd.grad(values[k], [x, *stream], retain_graph=k + 1 < len(values))
             self.backwards += 1
-            yield [self.selected[k]], wide(gradient)
+            rows = [self.selected[k]]
+            if watch is not None:
+                for depth, (other, hidden) in enumerate(zip(others, stream, strict=True)):
+                    watch(depth, rows, other, hidden[0].detach())
+            yield rows, wide(gradient)
         self.progress("backward", len(values), len(values))
 
     def _by_layer(
-        self, tape: Tape, again: Callable[[], AbstractContextManager[Any]]
+        self,
+        tape: Tape,
+        again: Callable[[], AbstractContextManager[Any]],
+        temperature: float,
+        watch: Watch | None,
     ) -> Iterator[tuple[list[int], Tensor]]:
         """Layer by layer from the top, as many rows together as the plan says."""
-        values = self.values_of(tape.logits)
+        values = self._softened(tape.logits, temperature)
         (gradient,) = torch.autograd.grad(values.sum(), tape.states, retain_graph=True)  # [1, positions, width]
         del tape.logits, values  # the vocabulary is done with; it is most of the memory by now
         # A head that runs on all positions has the targets' at the end but one.
         shift = gradient.shape[1] - self.targets - (1 if gradient.shape[1] > self.targets else 0)
         if not self.per_token:
             start = torch.autograd.grad(tape.states, tape.top, gradient, retain_graph=True)[0][None]
-            done = tape.backward(start, 1, again, lambda d, t: self.progress("backward", d, t))
+            told = None if watch is None else _told(watch, self.selected[:1])
+            done = tape.backward(start, 1, again, lambda d, t: self.progress("backward", d, t), told)
             self.backwards += 1
             yield self.selected, wide(done[:, 0])
             return
@@ -400,6 +453,16 @@ class Run:
             def step(d: int, t: int, g: int = g) -> None:
                 self.progress("backward", g * t + d, len(groups) * t)
 
-            done = tape.backward(start, self.plan.chunk, again, step)
+            told = None if watch is None else _told(watch, rows)
+            done = tape.backward(start, self.plan.chunk, again, step, told)
             self.backwards += len(rows)
             yield rows, wide(done[:, 0])
+
+
+def _told(watch: Watch, rows: list[int]) -> Seen:
+    """``watch`` for the rows that go through the tape together."""
+
+    def seen(depth: int, first: int, gradient: Tensor, hidden: Tensor) -> None:
+        watch(depth, rows[first : first + gradient.shape[0]], gradient[:, 0], hidden[0])
+
+    return seen

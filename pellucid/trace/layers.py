@@ -18,12 +18,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+Found = TypeVar("Found")
 Hook = Callable[[int, int], None]
+#: ``(layer, first row, gradients [rows, 1, tokens, width], the layer's input [1, tokens, width])``
+Seen = Callable[[int, int, Tensor, Tensor], None]
 
 
 class NoTapeError(Exception):
@@ -61,8 +64,8 @@ def _first(out: Any) -> Tensor:
     return h
 
 
-def layer_inputs(network: Any, forward: Callable[[], Any]) -> list[LayerInput]:
-    """Run ``forward`` and keep what each decoder layer was called with, in order."""
+def layer_inputs(network: Any, forward: Callable[[], Found]) -> tuple[list[LayerInput], Found]:
+    """What each decoder layer is called with while ``forward`` runs, in order; and what ``forward`` gives."""
     found: list[LayerInput] = []
 
     def keep(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -71,8 +74,7 @@ def layer_inputs(network: Any, forward: Callable[[], Any]) -> list[LayerInput]:
     with ExitStack() as hooks:
         for layer in decoder_layers(network):
             hooks.callback(layer.register_forward_pre_hook(keep, with_kwargs=True).remove)
-        forward()
-    return found
+        return found, forward()
 
 
 def decoder_layers(network: Any) -> list[Any]:
@@ -173,16 +175,22 @@ class Tape:
         return out
 
     def backward(
-        self, cotangents: Tensor, rows: int, changes: Callable[[], AbstractContextManager[Any]], step: Hook
+        self,
+        cotangents: Tensor,
+        rows: int,
+        changes: Callable[[], AbstractContextManager[Any]],
+        step: Hook,
+        seen: Seen | None = None,
     ) -> Tensor:
         """Pull ``cotangents`` [rows, 1, tokens, width] from the last layer's output down to the embeddings, in place.
 
         ``changes`` opens the context in which layers are run again (precision); ``step(done, total)`` is called after
-        each batch of rows. The tape can be used again: a long matrix goes through in groups of rows.
+        each batch of rows, ``seen`` with what came back to a layer's input. The tape can be used again: a long matrix
+        goes through in groups of rows.
         """
         groups = range(0, cotangents.shape[0], rows)
         done, total = 0, len(self.layers) * len(groups)
-        for layer in reversed(self.layers):
+        for depth, layer in reversed(list(enumerate(self.layers))):
             hidden = layer.hidden.requires_grad_(True)
             with (
                 torch.enable_grad(),
@@ -193,6 +201,8 @@ class Tape:
             for first in groups:
                 some = cotangents[first : first + rows]
                 some.copy_(pull(out, hidden, some))
+                if seen is not None:
+                    seen(depth, first, some, hidden.detach())
                 done += 1
                 step(done, total)
             hidden.requires_grad_(False)

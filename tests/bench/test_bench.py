@@ -234,8 +234,20 @@ def test_board_is_means_over_examples(tmp_path: Path) -> None:
     assert 0 < low < difference < high
     assert difference == pytest.approx(good.means["comprehensiveness"][0] - board.rows[1].means["comprehensiveness"][0])
     named = [{**r, "method": "leave_one_out"} if r.get("method") == "bad" else r for r in records]
-    beside = Board.of(named, board.settings, {}).rows[0].means["comprehensiveness_over_leave_one_out"]
-    assert beside == pytest.approx(paired(records, "good", "bad", "comprehensiveness"))
+    for again in (
+        Board.of(named, board.settings, {}),
+        Board.of(records, board.settings, {}, reference="bad"),
+    ):
+        assert again.rows[0].beside["comprehensiveness"] == pytest.approx(
+            paired(records, "good", "bad", "comprehensiveness")
+        )
+        assert f"− `{again.reference}`'s" in markdown(again)
+        assert "question by question" in markdown(again)
+    assert board.reference is None
+    assert board.rows[0].beside == {}
+    assert "question by question" not in markdown(board)
+    with pytest.raises(OptionError, match="unknown row to compare with 'worse': expected one of"):
+        Board.of(records, board.settings, {}, reference="worse")
     files = save_board(board, tmp_path)
     assert [f.name for f in files] == ["leaderboard.md", "leaderboard.json", "leaderboard.png"]
     assert json.loads(files[1].read_text())["rows"][0]["label"] == "good"

@@ -17,7 +17,7 @@ from pellucid.trace.objective import objective
 
 # Longer than the families' windows, in which not everything sees everything.
 PROMPT, ANSWER = [5, 80, 33, 120, 64, 9, 200, 41, 3, 77], [17, 99, 150]
-REFUSED = {("deeplift", "gemma2"), ("gim", "gemma2"), ("deeplift", "mixtral"), ("gim", "mixtral")}
+REFUSED = {(how, family) for how in ("deeplift", "gim", "layered_gim") for family in ("gemma2", "mixtral")}
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))

@@ -26,6 +26,8 @@ REFUSED = {
     ("gim", "gemma2"): "GIM does not know attention with capped scores",
     ("deeplift", "mixtral"): "this method needs the MLP's parts of each layer, and does not know where",
     ("gim", "mixtral"): "this method needs the MLP's parts of each layer, and does not know where",
+    ("layered_gim", "gemma2"): "GIM does not know attention with capped scores",
+    ("layered_gim", "mixtral"): "this method needs the MLP's parts of each layer, and does not know where",
 }
 TOKENS = len(PROMPT) + len(ANSWER)
 
@@ -251,6 +253,48 @@ def test_gim_with_nothing_modified_is_input_x_gradient(family: LoadedModel) -> N
     close(found.total, plain.total)
 
 
+PLANS = [Plan(False, 1, 1, False, 0), Plan(True, 2, 3, False, 0), Plan(True, 1, 2, False, 0)]
+
+
+def by_layer(model: LoadedModel, target: int | None, negative: float, temperature: float) -> Tensor:
+    """sum_l f(h_l . g_l) of transformers' own hidden states, by plain autograd."""
+    out = model.network(inputs_embeds=embed(model)[None].requires_grad_(True), output_hidden_states=True)
+    rows = torch.log_softmax(out.logits[0, len(PROMPT) - 1 : -1] / temperature, -1) * temperature
+    v = rows[torch.arange(len(ANSWER)), ANSWER]
+    states = out.hidden_states[:-1]  # the last is the head's input
+    gradients = torch.autograd.grad(v.sum() if target is None else v[target], states)
+    found = torch.stack([(g * h).sum(-1)[0] for g, h in zip(gradients, states, strict=True)])
+    return torch.where(found > 0, found, negative * found).sum(0).detach()
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize(("negative", "temperature"), [(1.0, 1.0), (0.3, 2.0), (0.0, 5.0)])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gpt_neox", "gemma3"])
+def test_layered_gim_is_state_times_gradient_where_nothing_is_modified(  # type: ignore[no-untyped-def]
+    tiny, name: str, negative: float, temperature: float, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole answer's scores are those of its own gradient, not sums of the rows'; by graph and by layer."""
+    model = tiny(name, torch.float64)
+    monkeypatch.setattr(Run, "_planned", lambda self, squares: plan)
+    options = {**NEUTRAL, "negative": negative, "output_temperature": temperature}
+    _, found = scores(model, "layered_gim", per_token=True, **options)
+    assert found.matrix is not None
+    close(found.matrix, torch.stack([by_layer(model, i, negative, temperature) for i in range(len(ANSWER))]))
+    close(found.total, by_layer(model, None, negative, temperature))
+    close(scores(model, "layered_gim", **options)[1].total, found.total)
+
+
+def test_layered_gim_reads_gims_own_gradient(tiny) -> None:  # type: ignore[no-untyped-def]
+    """Of one layer alone, and before it, state times gradient is GIM's score where embeddings are the stream."""
+    model = tiny("llama", torch.float64)
+    layers = model.network.model.layers
+    del layers[1:]
+    model.network.config.num_hidden_layers = 1
+    assert len(layers) == 1
+    _, found = scores(model, "layered_gim", negative=1.0, output_temperature=1.0)
+    close(found.total, scores(model, "gim")[1].total)
+
+
 class Reference:
     """GIM by plain autograd: a softmax with a surrogate whose Jacobian is J(softmax(s / T)), detached statistics."""
 
@@ -376,6 +420,8 @@ def test_gim_refuses_a_norm_that_it_does_not_know(tiny) -> None:  # type: ignore
         ("smoothgrad", {"noise": -1.0}, "noise should be 0 or more"),
         ("gradient_shap", {"baselines": []}, "baselines is empty"),
         ("gim", {"temperature": 0.0}, "temperature should be above 0"),
+        ("layered_gim", {"output_temperature": -1.0}, "output_temperature should be above 0, given -1"),
+        ("layered_gim", {"negative": 1.5}, "negative should be a share from 0 to 1, given 1.5"),
     ],
 )
 def test_bad_parameters_say_what_is_expected(tiny, name: str, parameters: dict, sentence: str) -> None:  # type: ignore[no-untyped-def,type-arg]

@@ -94,6 +94,7 @@ METHODS: list[tuple[str, dict[str, object]]] = [
     ("sequential_integrated_gradients", {"baseline": BLANK, "steps": 10}),
     ("deeplift", {"baseline": BLANK, "walk": "units"}),
     ("gim", {}),
+    ("layered_gim", {}),
     ("leave_one_out", {"replace": BLANK}),
     ("shapley_sampling", {"replace": BLANK, "permutations": 10}),
     ("kernel_shap", {"replace": BLANK, "samples": 62}),

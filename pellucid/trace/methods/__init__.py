@@ -33,6 +33,7 @@ MODULES = (
     "gradient_shap",
     "deeplift",
     "gim",
+    "layered_gim",
     "attention",
     "attention_rollout",
     "attention_x_gradient",

@@ -33,7 +33,7 @@ from pellucid.trace.rows import KEPT, Rule, attend
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pellucid.trace.engine import Run, Scores
+    from pellucid.trace.engine import Backward, Run, Scores
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def scaled(parts: list[Mlp], gate: float, up: float) -> Iterator[None]:
         yield
 
 
-def gim(
+def rule(
     run: Run,
     *,
     freeze_norms: bool,
@@ -94,14 +94,16 @@ def gim(
     value: float,
     gate: float,
     up: float,
-    times_input: bool,
-) -> Scores:
-    """Input times the modified gradient, or its norm."""
+    output_temperature: float = 1.0,
+) -> Backward:
+    """The changed backward pass. ``output_temperature`` softens the objective too: no part of the paper's method, and
+    read by ``layered_gim``."""
     from pellucid.trace.engine import Backward
 
-    if not temperature > 0:
-        raise OptionError(f"temperature should be above 0, given {temperature}")
-    rule = Rule(float(temperature), query, key, value)
+    for name, given in (("temperature", temperature), ("output_temperature", output_temperature)):
+        if not given > 0:
+            raise OptionError(f"{name} should be above 0, given {given}")
+    softer = Rule(float(temperature), query, key, value)
     instead = "input_x_gradient, ifr or leave_one_out, or GIM with gate=1 and up=1"
     parts = mlps(run.loaded.network, instead) if gate != 1 or up != 1 else []
 
@@ -112,7 +114,7 @@ def gim(
                 "ifr or leave_one_out"
             )
         q, k, v = (t.to(a.value.dtype).contiguous() for t in (a.query, a.key, a.value))
-        return attend(q, k, v, a.mask, a.scaling, rule)
+        return attend(q, k, v, a.mask, a.scaling, softer)
 
     @contextmanager
     def changes(network: Any) -> Iterator[None]:
@@ -125,8 +127,24 @@ def gim(
             yield
 
     squares = 2 if run.ids.shape[1] <= KEPT else 0
-    return run.from_gradient(dot if times_input else length, backward=Backward(changes, squares))
+    return Backward(changes, squares, float(output_temperature))
 
+
+def gim(run: Run, *, times_input: bool, **parameters: Any) -> Scores:
+    """Input times the modified gradient, or its norm."""
+    return run.from_gradient(dot if times_input else length, backward=rule(run, **parameters))
+
+
+#: How the backward pass is changed, as in the paper.
+RULE: dict[str, Any] = {
+    "freeze_norms": True,
+    "temperature": 2.0,
+    "query": 0.25,
+    "key": 0.25,
+    "value": 0.5,
+    "gate": 0.5,
+    "up": 0.5,
+}
 
 METHOD = Method(
     name="gim",
@@ -139,14 +157,5 @@ METHOD = Method(
     needs="gradient",
     kinds=("causal",),
     function=gim,
-    parameters={
-        "freeze_norms": True,
-        "temperature": 2.0,
-        "query": 0.25,
-        "key": 0.25,
-        "value": 0.5,
-        "gate": 0.5,
-        "up": 0.5,
-        "times_input": True,
-    },
+    parameters={**RULE, "times_input": True},
 )

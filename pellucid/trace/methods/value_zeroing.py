@@ -50,7 +50,7 @@ def value_zeroing(run: Run, *, aggregate: str) -> Scores:
         return Attention(a.module, a.layer, a.query, a.key, value, a.mask, a.scaling, a.softcap).usual()
 
     with torch.no_grad(), attending(network, attend):
-        layers = layer_inputs(network, run.values)
+        layers, _ = layer_inputs(network, run.values)
         rolled = torch.eye(tokens, device=run.ids.device)
         rows: list[Tensor] = []
         with precision(network, run.precision):
