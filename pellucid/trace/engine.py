@@ -246,8 +246,8 @@ class Run:
         The whole graph is kept. Raises ``OptionError`` where it does not fit.
         """
         network: Any = self.loaded.network
-        self._check_gradient()
-        self._whole_graph(1)
+        self.check_gradient()
+        self.keep_whole_graph(1)
         x = self._embed()[None].requires_grad_(True)
         with changes(network), precision(network, self.precision) as self.precision:
             values = self.values_of(self._logits(x, keep=True))
@@ -260,75 +260,13 @@ class Run:
             yield target
         self.progress("backward", len(targets), len(targets))
 
-    def from_differences(
-        self,
-        start: Tensor,
-        changes: Callable[[Any], AbstractContextManager[Any]],
-        places: Sequence[tuple[float, float]],
-    ) -> Scores:
-        """Scores (x - start) . m, for methods that pass differences back: the input and ``start`` [tokens, width] run
-        as one batch inside ``changes``, in which gradients at row 0 are multipliers m.
-
-        The objective's own multipliers at the logits are its gradient averaged over ``places`` (place, weight) between
-        both runs' logits. The whole graph of both is kept. Raises ``OptionError`` where it does not fit.
-        """
-        network: Any = self.loaded.network
-        self._check_gradient()
-        self._whole_graph(2)
-        plain = self._embed()
-        x = torch.stack([plain, start.to(plain.dtype)]).requires_grad_(True)
-        way = self.embeddings - start
-        cap = getattr(network.config.get_text_config(), "final_logit_softcapping", None)
-        heads: list[Tensor] = []
-        hook = network.get_output_embeddings().register_forward_hook(lambda m, a, out: heads.append(out))
-        try:
-            with changes(network):
-                self.progress("forward", 0, 1)
-                logits = target_logits(network, self.targets, inputs_embeds=x)  # [2, targets, vocabulary]
-                self.progress("forward", 1, 1)
-        finally:
-            hook.remove()
-        self.forwards += 2
-        self.logits = logits[0].detach()
-        # A cap on the logits (Gemma) is a part of the objective: differences are passed back from below it.
-        below = logits if cap is None else wide(heads[0])
-
-        def capped(z: Tensor) -> Tensor:
-            return z if cap is None else torch.tanh(z / cap) * cap
-
-        real, other = below[0].detach(), below[1].detach()
-        mean = torch.zeros_like(other)  # row i belongs to target i alone
-        for a, w in places:
-            z = (other + a * (real - other)).requires_grad_(True)
-            mean += w * torch.autograd.grad(self.values_of(capped(z)).sum(), z)[0]
-        rows: list[int | None] = [None, *(self.selected if self.per_token else [])]
-        total, matrix = torch.zeros_like(way[:, 0]), None
-        if self.per_token:
-            matrix = torch.full((self.targets, way.shape[0]), torch.nan, dtype=way.dtype, device=way.device)
-        for k, target in enumerate(rows):
-            self.progress("backward", k, len(rows))
-            cotangent = torch.zeros_like(below)
-            some = slice(None) if target is None else slice(target, target + 1)
-            cotangent[0, some] = mean[some]
-            (m,) = torch.autograd.grad(below, x, cotangent, retain_graph=k + 1 < len(rows))
-            self.backwards += 2
-            score = (wide(m[0]) * way).sum(-1)
-            if target is None:
-                total = score
-            elif matrix is not None:
-                matrix[target] = score
-        self.progress("backward", len(rows), len(rows))
-        difference = float((self.values_of(capped(real)) - self.values_of(capped(other))).double().sum())
-        gap = float(total.double().sum()) - difference
-        return Scores(total, matrix, details={"difference": difference, "completeness_gap": gap})
-
-    def _check_gradient(self) -> None:
+    def check_gradient(self) -> None:
         """Raise ``ModelError`` where the network's kernels pass no gradients; asked once."""
         if not self._gradients_pass:
             check_gradient(self.loaded.network)
             self._gradients_pass = True
 
-    def _whole_graph(self, sequences: int) -> None:
+    def keep_whole_graph(self, sequences: int) -> None:
         """Plan for the whole graph, whatever its size. Raises ``OptionError`` where it does not fit."""
         tokens = self.ids.shape[1]
         need = sequences * whole_graph(Shape.of(self.loaded.network), tokens=tokens, targets=self.targets)
@@ -355,7 +293,7 @@ class Run:
         """(targets, gradients [rows, tokens, width]): a row a target with ``per_token``, else one row for their sum.
         ``watch`` is called for the stream before each decoder layer on the way."""
         network: Any = self.loaded.network
-        self._check_gradient()
+        self.check_gradient()
         x = given[None].detach().requires_grad_(True)
         implementation: str | None = None
         changes: Callable[[Any], AbstractContextManager[Any]] = nullcontext

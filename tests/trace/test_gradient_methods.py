@@ -12,6 +12,7 @@ from torch import Tensor
 from pellucid.errors import ModelError, OptionError
 from pellucid.models.load import LoadedModel
 from pellucid.trace.baselines import baseline
+from pellucid.trace.differences import from_differences
 from pellucid.trace.engine import Run, Scores
 from pellucid.trace.inside import attention
 from pellucid.trace.memory import Plan
@@ -218,7 +219,7 @@ def test_deeplift_near_the_input_is_input_minus_baseline_times_gradient(tiny) ->
     x = embed(model)
     torch.manual_seed(0)
     start = x - 1e-4 * torch.randn_like(x)
-    found = run.from_differences(start, multipliers, [(0.5, 1.0)]).total
+    found = from_differences(run, start, multipliers, [(0.5, 1.0)]).total
     x = x.requires_grad_(True)
     logits = model.network(inputs_embeds=x[None]).logits[0, len(PROMPT) - 1 : -1]
     g = torch.autograd.grad(logits[torch.arange(len(ANSWER)), ANSWER].sum(), x)[0]

@@ -34,6 +34,7 @@ from torch import Tensor
 from pellucid.errors import ModelError
 from pellucid.trace.anatomy import mlps, norm_epsilon, norm_weight, norms
 from pellucid.trace.baselines import baseline as get_baseline
+from pellucid.trace.differences import from_differences
 from pellucid.trace.inside import Attention, attending
 from pellucid.trace.methods import Method
 from pellucid.trace.methods.integrated_gradients import quadrature
@@ -182,7 +183,7 @@ def _mlp(stack: ExitStack, part: Any) -> None:
 def deeplift(run: Run, *, baseline: str | int, walk: str) -> Scores:
     """Rescaled differences from the baseline."""
     start = get_baseline(run, baseline, walk)
-    return run.from_differences(start, multipliers, quadrature("gauss_legendre", _POINTS))
+    return from_differences(run, start, multipliers, quadrature("gauss_legendre", _POINTS))
 
 
 METHOD = Method(
