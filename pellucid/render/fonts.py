@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from matplotlib.font_manager import FontEntry, FontProperties, fontManager, get_font, weight_dict
+from matplotlib.font_manager import FontEntry, FontProperties, findSystemFonts, fontManager, get_font, weight_dict
 
 from pellucid.render.graphemes import clusters
 
@@ -58,6 +58,7 @@ _USELESS = ("last resort", "lastresort", "color emoji")
 _SEARCHED = 400
 _UNSEEN = {0x200B, 0x200C, 0x200D, 0xFE0E, 0xFE0F, 0xFEFF}
 BOX = "□"
+_unreadable: set[str] = set()  # font files that could not be opened
 
 
 @lru_cache(maxsize=1024)
@@ -161,9 +162,31 @@ class Fonts:
         )
 
 
+def add_new() -> bool:
+    """Tell matplotlib of fonts that were installed after it wrote its list of them, which it keeps on disk for good.
+    Were there any?"""
+    known = {font.fname for font in fontManager.ttflist}
+    new = [path for path in findSystemFonts() if path not in known and path not in _unreadable]
+    for path in new:
+        try:
+            fontManager.addfont(path)
+        except (RuntimeError, OSError, UnicodeError):  # no font that FreeType opens
+            _unreadable.add(path)
+    return any(path not in _unreadable for path in new)
+
+
 def fonts_for(texts: Iterable[str]) -> Fonts:
     """The families that these texts need: DejaVu Sans, and others for what it lacks."""
-    lacking = {ord(c) for text in texts for c in text if not c.isspace()} - _UNSEEN
+    wanted = {ord(c) for text in texts for c in text if not c.isspace()} - _UNSEEN
+    found, lacking = _families(wanted)
+    if any(unicodedata.category(chr(c))[0] == "L" for c in lacking) and add_new():
+        found, _ = _families(wanted)
+    return found
+
+
+def _families(wanted: set[int]) -> tuple[Fonts, set[int]]:
+    """The families for these code points, and what is lacking in all of them."""
+    lacking = set(wanted)
     covered: set[int] = {0x20, 0xA0}
     taken: list[str] = []
     bold = True
@@ -177,4 +200,4 @@ def fonts_for(texts: Iterable[str]) -> Fonts:
             bold = bold and any(600 <= _weight(f) <= 800 for f in faces)
         if not lacking:
             break
-    return Fonts(taken, frozenset(covered), bold)
+    return Fonts(taken, frozenset(covered), bold), lacking

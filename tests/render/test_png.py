@@ -165,6 +165,18 @@ def test_chinese_is_drawn_as_characters() -> None:
     assert ink("一") < ink("国") < ink("龘")
 
 
+def test_a_font_that_was_installed_after_matplotlib_listed_them_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """matplotlib keeps its list on disk: whoever follows our note would go on seeing boxes."""
+    here = fonts_for(["国"])
+    if "国" not in here.drawable("国"):
+        pytest.skip("no font with Chinese characters is installed")
+    manager = fonts_module.fontManager
+    listed = [f for f in manager.ttflist if ord("国") not in fonts_module._code_points(f.fname)]
+    monkeypatch.setattr(manager, "ttflist", listed)
+    assert fonts_for(["国"]).drawable("国") == "国"
+    assert len(manager.ttflist) > 0
+
+
 def test_emoji_without_a_glyph_are_named() -> None:
     fonts = fonts_for([])
     assert fonts.drawable("a 🎉 b") == "a :party popper: b"

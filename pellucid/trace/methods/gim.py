@@ -130,9 +130,30 @@ def rule(
     return Backward(changes, squares, float(output_temperature))
 
 
-def gim(run: Run, *, times_input: bool, **parameters: Any) -> Scores:
+def gim(
+    run: Run,
+    *,
+    freeze_norms: bool,
+    temperature: float,
+    query: float,
+    key: float,
+    value: float,
+    gate: float,
+    up: float,
+    times_input: bool,
+) -> Scores:
     """Input times the modified gradient, or its norm."""
-    return run.from_gradient(dot if times_input else length, backward=rule(run, **parameters))
+    backward = rule(
+        run,
+        freeze_norms=freeze_norms,
+        temperature=temperature,
+        query=query,
+        key=key,
+        value=value,
+        gate=gate,
+        up=up,
+    )
+    return run.from_gradient(dot if times_input else length, backward=backward)
 
 
 #: How the backward pass is changed, as in the paper.

@@ -9,7 +9,8 @@ With h_lj the state of position j before layer l, and g_lj the objective's gradi
 At the embeddings all ways from a token to the answer are added up, and ways for and against cancel; a token whose ways
 cancel is one that the answer would feel the loss of all the same. Read at each layer, what goes on from there is
 weighed for itself. ``output_temperature`` takes the objective's gradient at logits divided by it: an answer token that
-the model is sure of has next to no gradient otherwise, whatever its sureness rests on. The other parameters are GIM's.
+the model is sure of has next to no gradient otherwise, whatever its sureness rests on. The other parameters
+(``freeze_norms``, ``temperature``, ``query``, ``key``, ``value``, ``gate``, ``up``) are GIM's.
 
 The same forward and backward pass as GIM's, with the gradients on the way read too. Ours; measured in
 docs/leaderboard.md. After Edin et al. 2025, GIM (arXiv:2505.17630), and layer gradient x activation as captum has it.
@@ -17,7 +18,7 @@ docs/leaderboard.md. After Edin et al. 2025, GIM (arXiv:2505.17630), and layer g
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pellucid.errors import OptionError
 from pellucid.trace.methods import Method
@@ -30,7 +31,19 @@ if TYPE_CHECKING:
     from pellucid.trace.engine import Run, Scores
 
 
-def layered_gim(run: Run, *, negative: float, **parameters: Any) -> Scores:
+def layered_gim(
+    run: Run,
+    *,
+    freeze_norms: bool,
+    temperature: float,
+    query: float,
+    key: float,
+    value: float,
+    gate: float,
+    up: float,
+    output_temperature: float,
+    negative: float,
+) -> Scores:
     """State times gradient before every layer, negative ones counted by a share."""
     if not 0 <= negative <= 1:
         raise OptionError(f"negative should be a share from 0 to 1, given {negative}")
@@ -39,7 +52,18 @@ def layered_gim(run: Run, *, negative: float, **parameters: Any) -> Scores:
         found = dot(gradient, states)  # [rows, tokens]
         return found.clamp(min=0) + negative * found.clamp(max=0)
 
-    return run.from_states(credit, backward=rule(run, **parameters))
+    backward = rule(
+        run,
+        freeze_norms=freeze_norms,
+        temperature=temperature,
+        query=query,
+        key=key,
+        value=value,
+        gate=gate,
+        up=up,
+        output_temperature=output_temperature,
+    )
+    return run.from_states(credit, backward=backward)
 
 
 METHOD = Method(
