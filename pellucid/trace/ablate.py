@@ -88,9 +88,11 @@ class _Original:
 
 
 def _original(run: Run) -> _Original:
-    if not isinstance(run.kept_pass, _Original):
-        run.kept_pass = _Original(run)
-    return run.kept_pass
+    if "original" not in run.shared:
+        run.shared["original"] = _Original(run)
+    found: _Original = run.shared["original"]
+    run.logits = found.logits
+    return found
 
 
 def original(run: Run, *, measure: Measure | None = None) -> Tensor:

@@ -164,6 +164,9 @@ def compare(
 ) -> Comparison:
     """Explain one answer by each of ``methods``, and compare.
 
+    Passes that methods have in common (plain gradients; the original's pass of what-if methods) run once, and stand in
+    the cost of the first of them.
+
     ``parameters`` are by method: ``{"name": {...}}``. ``top_k`` is how many of the largest the overlap looks at.
     Further ``options`` are those of ``pellucid.trace.explain.explain``. Raises what ``explain`` raises.
     """
@@ -192,6 +195,7 @@ def compare(
         **options,
     )
     traces = []
+    shared: dict[Any, Any] = {}
     for name in methods:
 
         def report(stage: str, done: float, total: float | None, name: str = name) -> None:
@@ -208,6 +212,7 @@ def compare(
                 seed=seed,
                 precision=precision,
                 parameters=dict(own.get(name, {})),
+                shared=shared,
                 progress=report,
             )
         )

@@ -36,6 +36,9 @@ FromGradient = Callable[[Tensor, Tensor], Tensor]
 Watch = Callable[[int, list[int], Tensor, Tensor], None]
 
 
+_KEPT_GRADIENTS = 64_000_000  # bytes of plain gradients that are left for the next run
+
+
 @dataclass(frozen=True)
 class Scores:
     """What a method gives: ``total`` [tokens], and ``matrix`` [targets, tokens] where it was asked for.
@@ -74,6 +77,8 @@ class Run:
     - ``units``: groups of prompt tokens (indices) that what-if methods take away together, one a token by default.
     - ``levels``: coarser groups of prompt tokens, coarsest first (documents, paragraphs), for methods that refine.
     - ``seed``: of whatever a method draws.
+    - ``shared``: runs over the same prompt and answer that are given one dictionary leave in it what the next can use:
+      plain gradients, and the original's pass of what-if runs.
 
     After a method has run, ``logits`` [targets, vocabulary] are there for statistics, ``forwards`` and ``backwards``
     count the sequences that passed, and ``plan`` and ``precision`` say how.
@@ -99,6 +104,7 @@ class Run:
         units: Sequence[Sequence[int]] | None = None,
         levels: Sequence[Sequence[Sequence[int]]] = (),
         seed: int = 0,
+        shared: dict[Any, Any] | None = None,
         progress: Progress = silent,
     ) -> None:
         self.loaded = loaded
@@ -115,7 +121,7 @@ class Run:
         self.progress = progress
         self.forwards = self.backwards = 0
         self.logits: Tensor | None = None
-        self.kept_pass: object = None  # what-if runs keep the original's pass here (trace/ablate.py)
+        self.shared: dict[Any, Any] = {} if shared is None else shared
         self.plan: Plan = self._planned(0)
         self._gradients_pass = False  # known? (quantised kernels may have none)
 
@@ -182,7 +188,25 @@ class Run:
         With the matrix, the whole answer's gradient is the sum of the rows' gradients, and costs no pass of its own.
         """
         plain = self.embeddings
-        return self._from(self._gradients(self._embed(), backward, keep=True), function, plain)
+        if backward is not None:
+            return self._from(self._gradients(self._embed(), backward, keep=True), function, plain)
+        key = ("gradients", tuple(self.selected), self.per_token)
+        if key in self.shared:
+            found, self.logits, self.plan, self.precision = self.shared[key]
+            return self._from(iter(found), function, plain)
+        rows = len(self.selected) if self.per_token else 1
+        found = [] if rows * plain.nbytes <= _KEPT_GRADIENTS else None
+
+        def kept() -> Iterator[tuple[list[int], Tensor]]:
+            for targets, some in self._gradients(self._embed(), None, keep=True):
+                if found is not None:
+                    found.append((targets, some.clone()))
+                yield targets, some
+
+        scores = self._from(kept(), function, plain)
+        if found is not None:
+            self.shared[key] = found, self.logits, self.plan, self.precision
+        return scores
 
     def from_states(self, function: FromGradient, *, backward: Backward | None = None) -> Scores:
         """Scores that add up over depth: ``function(gradient, states)`` of the stream before every decoder layer, for

@@ -198,9 +198,11 @@ def explain_prepared(
     seed: int = 0,
     precision: str = "full",
     parameters: dict[str, Any] | None = None,
+    shared: dict[Any, Any] | None = None,
     progress: Progress = silent,
 ) -> Trace:
-    """Explain what ``prepare`` made ready with one method. Options as in ``explain``."""
+    """Explain what ``prepare`` made ready with one method. Options as in ``explain``; ``shared`` as of ``Run``: one
+    dictionary for all methods that explain the same answer."""
     method.check_kind(loaded.kind, loaded.name)
     encoded, answer_ids, selected = ready.encoded, ready.answer_ids, ready.selected
     # A what-if method takes whole units away; any other's token scores are merged into them.
@@ -209,6 +211,8 @@ def explain_prepared(
     rule = method.merge if whole_units or merge is None else merge
     written = [i for i, t in enumerate(encoded.tokens) if t.role not in FRAME_ROLES]
     levels = stretches.levels(encoded, ready.kind) if method.needs == "forward" else []
+
+    kept: dict[Any, Any] = {} if shared is None else shared
 
     def scores_of(targets: list[int], *, matrix: bool) -> tuple[Run, Scores]:
         run = ready.run(
@@ -219,6 +223,7 @@ def explain_prepared(
             units=[list(u.tokens) for u in ready.units] if whole_units else [[i] for i in written] or None,
             levels=levels,
             seed=seed,
+            shared=kept,
             progress=progress,
         )
         return run, method(run, **(parameters or {}))
@@ -230,7 +235,7 @@ def explain_prepared(
         assert run.logits is not None
         targets = describe(run.choice, answer_ids, ready.answer.text, ready.spans, run.readable(run.logits))
         used = run.precision
-        run.logits = run.kept_pass = None  # a long answer's are large, and what follows needs the room
+        run.logits = None
         _check_finite(scores, total, matrix, run, targets)
         forwards, backwards = run.forwards + ready.goal.forwards, run.backwards
         named = []
@@ -241,6 +246,8 @@ def explain_prepared(
             forwards, backwards = forwards + other.forwards, backwards + other.backwards
             by_unit = tuple(stretches.merged(there, u.tokens, rule) for u in ready.units)
             named.append(NamedSpan(name, span.text, span.start, span.end, span.targets, there, by_unit))
+        if shared is None:
+            kept.clear()  # a long answer's logits, keys and values are large, and what follows needs the room
         held: Trust | None = None
         note: str | None = "not measured: trust=False"
         if trust and ready.untrusted is not None:
