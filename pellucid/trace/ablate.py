@@ -87,9 +87,15 @@ class _Original:
         return cache
 
 
+def read_original(run: Run) -> None:
+    """Run the original with what is open on the network now, and keep its pass: a method that looks inside leaves the
+    keys and values for what-if runs that follow it."""
+    run.shared["original"] = _Original(run)
+
+
 def _original(run: Run) -> _Original:
     if "original" not in run.shared:
-        run.shared["original"] = _Original(run)
+        read_original(run)
     found: _Original = run.shared["original"]
     run.logits = found.logits
     return found

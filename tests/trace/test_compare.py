@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def test_each_trace_is_what_explain_gives(tiny) -> None:  # type: ignore[no-unty
 @pytest.mark.parametrize("per_token", [False, True])
 def test_passes_in_common_run_once(tiny, per_token: bool) -> None:  # type: ignore[no-untyped-def]
     """The second method of a family saves the original's pass or the gradients; what it finds stays the same."""
-    names = ["saliency", "input_x_gradient", "leave_one_out", "guided_leave_one_out", "gim"]
+    names = ["saliency", "input_x_gradient", "leave_one_out", "hierarchical_leave_one_out", "gim"]
     options: dict[str, Any] = {"trust": False, "per_token": per_token, "spans": {"first": (0, 3)}}
     model = Model(tiny())
     passes = []
@@ -74,7 +75,7 @@ def test_passes_in_common_run_once(tiny, per_token: bool) -> None:  # type: igno
         np.testing.assert_allclose(found[name].spans[0].total, alone[name].spans[0].total, rtol=1e-6, atol=1e-7)
     assert (found["input_x_gradient"].cost.forward_passes, found["input_x_gradient"].cost.backward_passes) == (0, 0)
     assert ran_of(found["leave_one_out"]) == ran_of(alone["leave_one_out"])
-    assert ran_of(found["guided_leave_one_out"]) == ran_of(alone["guided_leave_one_out"]) - 1
+    assert ran_of(found["hierarchical_leave_one_out"]) == ran_of(alone["hierarchical_leave_one_out"]) - 1
     assert ran_of(found["gim"]) == ran_of(alone["gim"])
     assert ran == sum(ran_of(t) for t in found.traces)
 
@@ -129,7 +130,7 @@ def test_json_and_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.agreement.spearman, found.agreement.spearman)
     constant = found.traces[0].total.copy()
     constant[:] = 1
-    
+
     flat = (replace(found.traces[0], total=constant), found.traces[1])
     assert Comparison(flat, agreement(flat)).to_dict()["agreement"]["spearman"][0] == [None, None]
 

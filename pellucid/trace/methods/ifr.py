@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import OptionError, unknown
+from pellucid.trace.ablate import read_original
 from pellucid.trace.anatomy import Block, blocks, norm_scale
 from pellucid.trace.inside import Attention, attending
 from pellucid.trace.methods import Method
@@ -87,7 +88,7 @@ def look_inside(run: Run, rows: slice) -> list[Look]:
         for k, block in enumerate(parts):
             _watch(stack, block, found[k], rows)
         stack.enter_context(attending(network, attend))
-        run.values()
+        read_original(run)
     looks = []
     for block, here in zip(parts, found, strict=True):
         values = here["values"].float()
