@@ -120,7 +120,7 @@ def test_a_nan_stays_with_its_ablation(tiny, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(ablate._Original, "prefix", lambda *a: None)
     run = make(model)
     ablate.original(run)
-    run.kept_pass.cache = None  # type: ignore[attr-defined]
+    run.shared["original"].cache = None
     found = method("leave_one_out")(run)
     assert found.details["not_finite"] == [2]
     assert found.total[6].isnan()
