@@ -34,6 +34,7 @@ from pellucid.version import __version__ as __version__
 if TYPE_CHECKING:
     from pellucid.model import Model as Model
     from pellucid.model import load as load
+    from pellucid.relevance.result import Relevance as Relevance
     from pellucid.trace.combine import agreement as agreement
     from pellucid.trace.combine import combine as combine
     from pellucid.trace.compare import Comparison as Comparison
@@ -44,6 +45,7 @@ _LAZY = {
     "Comparison": "pellucid.trace.compare",
     "Interactions": "pellucid.trace.interactions",
     "Model": "pellucid.model",
+    "Relevance": "pellucid.relevance.result",
     "Trace": "pellucid.trace.result",
     "agreement": "pellucid.trace.combine",
     "combine": "pellucid.trace.combine",
@@ -65,6 +67,7 @@ __all__ = [
     "OfflineError",
     "OptionError",
     "OutputError",
+    "Relevance",
     "SchemaError",
     "TemplateError",
     "Trace",

@@ -15,7 +15,11 @@ from pellucid.models.catalog import DEFAULT
 from pellucid.progress import Progress, silent
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pellucid.models.load import LoadedModel
+    from pellucid.relevance.result import Relevance
     from pellucid.trace.compare import Comparison
     from pellucid.trace.faithful import Report
     from pellucid.trace.interactions import Interactions
@@ -144,6 +148,20 @@ class Model:
         from pellucid.trace.interactions import interactions
 
         return interactions(self.loaded, prompt, target, unit=unit, order=order, index=index, budget=budget, **options)
+
+    def relevance(self, query: str, text: str | Sequence[str], **options: Any) -> Relevance | list[Relevance]:
+        """Which tokens of a text, or of each of several, matter for a query, and is it about it at all: see
+        ``pellucid.relevance.score.relevances`` for the options."""
+        from pellucid.relevance.score import relevance
+
+        return relevance(self.loaded, query, text, **options)
+
+    def relevance_degree(self, queries: Sequence[str], texts: Sequence[str], **options: Any) -> NDArray[np.float64]:
+        """How far each text is about each query [queries, texts], 0..1, forward passes alone: see
+        ``pellucid.relevance.degrees.degrees``."""
+        from pellucid.relevance.degrees import degrees
+
+        return degrees(self.loaded, queries, texts, **options)
 
     def __repr__(self) -> str:
         m = self.loaded

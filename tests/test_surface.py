@@ -22,15 +22,21 @@ ALLOWED = {
     "models": ("errors", "progress"),
     "trace": ("errors", "progress", "models", "version"),
     "bench": ("errors", "progress", "models", "trace", "version"),
-    "render": ("errors", "trace", "bench", "version"),
-    "model": ("models", "progress", "trace"),
-    "cli": ("errors", "version", "progress", "models", "model", "trace", "bench", "render"),
-    "__init__": ("errors", "version", "model", "trace"),
+    "relevance": ("errors", "progress", "models", "trace"),
+    "render": ("errors", "trace", "relevance", "bench", "version"),
+    "model": ("models", "progress", "trace", "relevance"),
+    "cli": ("errors", "version", "progress", "models", "model", "trace", "relevance", "bench", "render"),
+    "__init__": ("errors", "version", "model", "trace", "relevance"),
     "__main__": ("cli",),
 }
-# ``Trace``, ``Comparison`` and ``Interactions`` forward ``show``, ``save`` and the notebook hook to render, when
-# called: the one arrow that points back.
-FORWARDING = {("trace/result.py", "render"), ("trace/compare.py", "render"), ("trace/interactions.py", "render")}
+# ``Trace``, ``Comparison``, ``Interactions`` and ``Relevance`` forward ``show``, ``save`` and the notebook hook to
+# render, when called: the one arrow that points back.
+FORWARDING = {
+    ("trace/result.py", "render"),
+    ("trace/compare.py", "render"),
+    ("trace/interactions.py", "render"),
+    ("relevance/result.py", "render"),
+}
 
 
 def test_all_is_what_is_there() -> None:

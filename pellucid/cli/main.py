@@ -16,11 +16,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pellucid.cli import bench, compare, explain, interactions, methods, models
+from pellucid.cli import bench, compare, explain, interactions, methods, models, relevance
 from pellucid.errors import Error
 from pellucid.version import __version__
 
-COMMANDS = (explain, compare, interactions, bench, models, methods)
+COMMANDS = (explain, compare, interactions, relevance, bench, models, methods)
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,7 +48,11 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     try:
-        options = parser().parse_args(arguments)
+        options, rest = parser().parse_known_args(arguments)
+        if rest and (any(r.startswith("-") for r in rest) or not hasattr(options, "files")):
+            parser().error(f"unrecognized arguments: {' '.join(rest)}")
+        if rest:  # files that stand after an option: argparse takes those before it alone
+            options.files += rest
         code: int = options.run(options)
         sys.stdout.flush()
         return code

@@ -75,10 +75,18 @@ class _Piece:
     special: bool
 
 
-def encode(loaded: LoadedModel, prompt: str | Messages, *, raw: bool = False, parse_special: bool = False) -> Encoded:
+def encode(
+    loaded: LoadedModel,
+    prompt: str | Messages,
+    *,
+    raw: bool = False,
+    parse_special: bool = False,
+    thinking: bool | None = None,
+) -> Encoded:
     """Tokens of a prompt. A bare string becomes a user message where the model has a chat template and not ``raw``.
 
     ``parse_special`` reads control tokens in a raw prompt as such: for prompts whose template is written by hand.
+    ``thinking`` goes to the template as ``enable_thinking``, for those that know the word; None leaves it out.
     Raises ``InputError`` for text that cannot be read, ``TemplateError`` for a template that cannot be followed.
     """
     text, messages = (prompt, None) if isinstance(prompt, str) else (None, _messages(prompt))
@@ -102,7 +110,7 @@ def encode(loaded: LoadedModel, prompt: str | Messages, *, raw: bool = False, pa
         assert text is not None
         segments = [Segment(text, "user", None)]
     else:
-        segments = follow_template(loaded, messages or ({"role": "user", "content": text or ""},))
+        segments = follow_template(loaded, messages or ({"role": "user", "content": text or ""},), thinking)
     rendered = "".join(s.text for s in segments)
     end: list[int] = []
     if loaded.kind == "seq2seq":
@@ -176,16 +184,16 @@ def _messages(given: Any) -> tuple[dict[str, str], ...]:
     return tuple(out)
 
 
-def follow_template(loaded: LoadedModel, messages: Messages) -> list[Segment]:
+def follow_template(loaded: LoadedModel, messages: Messages, thinking: bool | None = None) -> list[Segment]:
     """The rendered chat, cut into the template's own text and the messages' contents.
 
     Raises ``TemplateError`` where the template fails, or changes contents by more than trimming blanks at their ends.
     """
-    real = _render(loaded, messages)
+    real = _render(loaded, messages, thinking)
     # Private-use characters: no template looks for them, and a content that has them gets other ones.
     used = "".join(m["content"] for m in messages)
     mark = next(chr(c) for c in range(0xF0000, 0xFFFFD) if chr(c) not in used)
-    marked = _render(loaded, [{**m, "content": f"{mark}{i}{mark}"} for i, m in enumerate(messages)])
+    marked = _render(loaded, [{**m, "content": f"{mark}{i}{mark}"} for i, m in enumerate(messages)], thinking)
     parts = re.split(f"{mark}(\\d+){mark}", marked)
     for strip in (False, True):  # many templates trim contents
         segments: list[Segment] = []
@@ -205,10 +213,11 @@ def follow_template(loaded: LoadedModel, messages: Messages) -> list[Segment]:
     )
 
 
-def _render(loaded: LoadedModel, messages: Messages) -> str:
+def _render(loaded: LoadedModel, messages: Messages, thinking: bool | None) -> str:
+    options: dict[str, Any] = {} if thinking is None else {"enable_thinking": thinking}
     try:
         text = loaded.tokenizer.apply_chat_template(
-            [dict(m) for m in messages], tokenize=False, add_generation_prompt=True
+            [dict(m) for m in messages], tokenize=False, add_generation_prompt=True, **options
         )
     except Exception as e:  # a template is a program of the model's maker, and may raise anything
         reason = (str(e).strip().splitlines() or [type(e).__name__])[0]

@@ -22,6 +22,7 @@ from pellucid.errors import OutputError
 
 if TYPE_CHECKING:
     from pellucid.bench.board import Board
+    from pellucid.relevance.result import Relevance
     from pellucid.trace.compare import Comparison
     from pellucid.trace.interactions import Interactions
     from pellucid.trace.result import Trace
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-def _json(trace: Trace | Comparison | Interactions) -> bytes:
+def _json(trace: Trace | Comparison | Interactions | Relevance) -> bytes:
     # A lone surrogate, which UTF-8 cannot hold, becomes \udXXX: JSON's own way to write it.
     return (trace.to_json() + "\n").encode("utf-8", "backslashreplace")
 
@@ -82,6 +83,12 @@ def _interactions_png(found: Interactions) -> bytes:
     return buffer.getvalue()
 
 
+def _relevance_html(found: Relevance) -> bytes:
+    from pellucid.render.relevancehtml import page
+
+    return page(found).encode()
+
+
 #: Ending to the function that makes the file's bytes. Imports wait until a file of that kind is asked for.
 WRITERS: dict[str, Callable[[Trace], bytes]] = {".json": _json, ".html": _html, ".png": _png}
 #: The same for several traces side by side.
@@ -97,6 +104,9 @@ INTERACTIONS_WRITERS: dict[str, Callable[[Interactions], bytes]] = {
     ".html": _interactions_html,
     ".png": _interactions_png,
 }
+
+#: The same for what a query found in a text.
+RELEVANCE_WRITERS: dict[str, Callable[[Relevance], bytes]] = {".json": _json, ".html": _relevance_html}
 
 
 def writer(path: Path, writers: dict[str, Callable[[Result], bytes]]) -> Callable[[Result], bytes]:
@@ -157,6 +167,11 @@ def save_board(board: Board, folder: Path) -> list[Path]:
 def save_interactions(found: Interactions, path: Path) -> Path:
     """Write interactions between units to ``path``, as ``save`` writes a trace."""
     return _write(found, path, writer(path, INTERACTIONS_WRITERS))
+
+
+def save_relevance(found: Relevance, path: Path) -> Path:
+    """Write what a query found in a text to ``path``, as ``save`` writes a trace."""
+    return _write(found, path, writer(path, RELEVANCE_WRITERS))
 
 
 def _write(result: Result, path: Path, make: Callable[[Result], bytes]) -> Path:

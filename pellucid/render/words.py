@@ -39,6 +39,28 @@ TEXTS: dict[str, dict[str, str]] = {
     "template": {"en": "template", "zh": "模板"},
     "special": {"en": "special", "zh": "特殊"},
     "nothing": {"en": "(empty)", "zh": "（空）"},
+    # Relevance
+    "relevance_degree": {
+        "en": "“{query}”: {degree} related ({calibrated} nats beside a text about nothing)",
+        "zh": "“{query}”：相关度 {degree}（比无关文字高 {calibrated} 纳特）",
+    },
+    "relevance_top": {"en": "What matters most for it: {tokens}", "zh": "最相关的词元：{tokens}"},
+    "relevance_cut": {
+        "en": "The text was cut at character {at}, as max_tokens asked; the rest was not read.",
+        "zh": "按 max_tokens 的要求，文字在第 {at} 个字符处截断，其余未读。",
+    },
+    "relevance_windows": {
+        "en": "Read in {n} windows; the degree is that of the best one.",
+        "zh": "分 {n} 个窗口阅读；相关度取最高的窗口。",
+    },
+    "relevance_lost": {
+        "en": "{n} of {of} scores came out as no number and are not shaded.",
+        "zh": "{of} 个得分中有 {n} 个不是数，未着色。",
+    },
+    "relevance_made": {
+        "en": "{model}; degree: {degree}, tokens: {tokens}, {method}; {seconds} s",
+        "zh": "{model}；相关度：{degree}，词元：{tokens}，{method}；{seconds} 秒",
+    },
     # Folding
     "gap": {"en": "… {n} tokens …", "zh": "…… {n} 个词元 ……"},
     "gap_one": {"en": "… 1 token …", "zh": "…… 1 个词元 ……"},

@@ -1,0 +1,144 @@
+"""Several questions in one pass: logits where each answer is, and gradients of one number a question.
+
+    rows = logits_of(loaded, asked)                 # a list of [targets, vocabulary]
+    gradients_of(loaded, asked, objectives)         # a list of ([targets, vocabulary], [tokens, width])
+
+Rows of one batch are filled up at the end, where the causal mask hides it. The head sees the answers' positions alone:
+a hook narrows what it is given, so that no family needs to be known. Rows do not touch each other, so one backward pass
+of the sum gives every row its own gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import ModelError
+from pellucid.models.load import LoadedModel
+from pellucid.progress import Progress, silent
+from pellucid.relevance.question import Asked
+from pellucid.trace.inside import precision as running
+from pellucid.trace.logits import wide
+from pellucid.trace.memory import Shape
+from pellucid.trace.objective import Objective
+
+#: Tokens that run together, at most: on two cores more is no faster.
+TOKENS = {"cpu": 1024, "cuda": 32768, "mps": 4096}
+
+
+@contextmanager
+def narrowed(network: Any, positions: Tensor) -> Iterator[None]:
+    """The head is given the hidden states at ``positions`` [rows, targets] alone."""
+    head = network.get_output_embeddings()
+    if head is None:
+        raise ModelError("this model has no language model head, and relevance reads what it would say next")
+
+    def narrow(module: Any, given: tuple[Any, ...]) -> Any:
+        states = given[0]
+        index = positions.to(states.device)[..., None].expand(-1, -1, states.shape[-1])
+        return (states.gather(1, index), *given[1:])
+
+    hook = head.register_forward_pre_hook(narrow)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def batches(loaded: LoadedModel, asked: Sequence[Asked], *, allowed: int, graph: bool) -> list[list[int]]:
+    """Rows that run together: of like lengths, and of no more tokens than are quick or fit."""
+    shape = Shape.of(loaded.network)
+    each = (7 * shape.width + 4 * shape.mlp) * shape.size * (shape.layers if graph else 2)  # bytes a token
+    most = max(1, min(TOKENS.get(loaded.device.type, 4096), allowed // max(each, 1)))
+    order = sorted(range(len(asked)), key=lambda i: length(asked[i]))
+    found: list[list[int]] = []
+    for i in reversed(order):  # the longest first: what does not fit is seen at once
+        if found and length(asked[found[-1][0]]) * (len(found[-1]) + 1) <= most:
+            found[-1].append(i)
+        else:
+            found.append([i])
+    return found
+
+
+def length(asked: Asked) -> int:
+    """Tokens that are fed: all but the answer's last, which predicts nothing."""
+    return len(asked.prompt) + len(asked.answer) - 1
+
+
+def _batch(loaded: LoadedModel, rows: Sequence[Asked]) -> tuple[Tensor, Tensor, list[int]]:
+    """ids [rows, longest], the positions that predict each answer [rows, most targets], and how many count."""
+    most = max(len(a.answer) for a in rows)
+    longest = max(length(a) for a in rows)
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    positions = torch.zeros(len(rows), most, dtype=torch.long)
+    for k, a in enumerate(rows):
+        fed = [*a.prompt, *a.answer[:-1]]
+        ids[k, : len(fed)] = torch.tensor(fed)
+        ids[k, len(fed) :] = fed[-1]
+        here = torch.arange(len(a.prompt) - 1, len(fed))
+        positions[k, : len(here)] = here
+    return ids.to(loaded.device), positions, [len(a.answer) for a in rows]
+
+
+def logits_of(
+    loaded: LoadedModel,
+    asked: Sequence[Asked],
+    *,
+    allowed: int,
+    precision: str = "full",
+    progress: Progress = silent,
+) -> list[Tensor]:
+    """Each question's logits [targets, vocabulary], in float32 or wider; equal ones run once, and no graph is built."""
+    network: Any = loaded.network
+    unique: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+    where = [unique.setdefault((tuple(a.prompt), tuple(a.answer)), len(unique)) for a in asked]
+    rows = [Asked(list(prompt), list(answer), []) for prompt, answer in unique]
+    found: list[Tensor] = [torch.empty(0)] * len(rows)
+    done = 0
+    for group in batches(loaded, rows, allowed=allowed, graph=False):
+        progress("inference", done, len(rows))
+        ids, positions, counts = _batch(loaded, [rows[i] for i in group])
+        with torch.no_grad(), running(network, precision), narrowed(network, positions):
+            logits = wide(network(input_ids=ids, use_cache=False).logits)  # [rows, targets, vocabulary]
+        for k, i in enumerate(group):
+            found[i] = logits[k, : counts[k]]
+        done += len(group)
+    progress("inference", len(rows), len(rows))
+    return [found[w] for w in where]
+
+
+def gradients_of(
+    loaded: LoadedModel,
+    asked: Sequence[Asked],
+    objectives: Sequence[Objective],
+    *,
+    allowed: int,
+    precision: str = "full",
+    progress: Progress = silent,
+) -> list[tuple[Tensor, Tensor]]:
+    """Each question's logits [targets, vocabulary], and the gradient [tokens, width] of the sum of its objective at the
+    prompt's input embeddings."""
+    network: Any = loaded.network
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+    done = 0
+    for group in batches(loaded, asked, allowed=allowed, graph=True):
+        progress("inference", done, len(asked))
+        ids, positions, counts = _batch(loaded, [asked[i] for i in group])
+        x = network.get_input_embeddings()(ids).detach().requires_grad_(True)
+        with torch.enable_grad(), running(network, precision), narrowed(network, positions):
+            logits = wide(network(inputs_embeds=x, use_cache=False).logits)
+            own = [
+                objectives[i].function(logits[k, : counts[k]], torch.tensor(asked[i].answer, device=logits.device))
+                for k, i in enumerate(group)
+            ]
+            progress("backward", done, len(asked))
+            (gradient,) = torch.autograd.grad(torch.cat(own).sum(), x)
+        for k, i in enumerate(group):
+            found[i] = logits[k, : counts[k]].detach(), wide(gradient[k, : len(asked[i].prompt)])
+        done += len(group)
+        progress("backward", done, len(asked))
+    return [found[i] for i in range(len(asked))]

@@ -1,0 +1,98 @@
+"""A query's text as one HTML file: the text itself, highlighted, line breaks kept.
+
+    model.relevance("capital gains", text).save("r.html")
+
+No script, no network: colours are classes under the page's own content security policy, every character of the text is
+escaped, and each token's score stands in its title.
+"""
+
+from __future__ import annotations
+
+from pellucid.relevance.result import Relevance
+from pellucid.render.colors import NIGHT, Scale, contrast, hex_of
+from pellucid.render.html import attribute, escaped, hashed
+from pellucid.render.relevance import made, notes, parts, scale_of, verdict
+from pellucid.render.visible import visible
+
+LEVELS = 20
+
+_CSS = """
+html { color-scheme: light dark; }
+body { margin: 0 auto; max-width: 52rem; padding: 1rem; font: 1rem/1.7 system-ui, sans-serif; }
+h1 { font-size: 1.125rem; margin: .5rem 0; overflow-wrap: anywhere; }
+small { font-weight: 400; opacity: .75; }
+.text { white-space: pre-wrap; overflow-wrap: anywhere; margin: 1rem 0; }
+.text span { border-radius: .15em; }
+footer { font-size: .8125rem; opacity: .8; }
+footer p { margin: .25rem 0; }
+"""
+
+
+def colours() -> str:
+    """The classes of tokens, ``l1`` (weak) to ``l20`` (the largest), in light and in dark."""
+    steps = Scale(float(LEVELS), signed=False)
+    out = []
+    for dark in (False, True):
+        rules = []
+        for k in range(1, LEVELS + 1):
+            back = steps.color(float(k), dark=dark)
+            ink = max((NIGHT, (255, 255, 255)), key=lambda t: contrast(back, t))
+            rules.append(f".l{k} {{ background: {hex_of(back)}; color: {hex_of(ink)}; }}")
+        text = "\n".join(rules)
+        out.append(f"@media (prefers-color-scheme: dark) {{\n{text}\n}}" if dark else text)
+    return "\n".join(out) + "\n"
+
+
+def page(found: Relevance) -> str:
+    """One self-contained HTML document, light and dark."""
+    css = _CSS + colours()
+    policy = f"default-src 'none'; style-src {hashed(css)}; base-uri 'none'; form-action 'none'"
+    foot = "".join(f"<p>{_both(a, b)}</p>" for a, b in zip(_lines(found, "en"), _lines(found, "zh"), strict=True))
+    return f"""<!DOCTYPE html>
+<html lang="{"zh-CN" if found.language == "zh" else "en"}">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{escaped(policy)}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>{escaped("Pellucid: " + verdict(found, "en"))}</title>
+<style>{css}</style>
+</head>
+<body>
+<h1>{_both(verdict(found, "en"), verdict(found, "zh"))}</h1>
+<div class="text">{_text(found)}</div>
+<footer>{foot}</footer>
+</body>
+</html>
+"""
+
+
+def notebook(found: Relevance) -> str:
+    """The page in a frame, as the output of a notebook cell."""
+    return (
+        f'<iframe data-pellucid title="Pellucid" srcdoc="{attribute(page(found))}" '
+        'style="width:100%;height:420px;border:0;background:Canvas"></iframe>'
+    )
+
+
+def _lines(found: Relevance, lang: str) -> list[str]:
+    return [*notes(found, lang), made(found, lang)]
+
+
+def _both(english: str, chinese: str) -> str:
+    return f'{escaped(english)} <small lang="zh-CN">{escaped(chinese)}</small>'
+
+
+def _text(found: Relevance) -> str:
+    steps = scale_of(found)
+    out = []
+    for part in parts(found):
+        shown = visible(part.text).replace("↵\n", "\n").replace("⇥   ", "\t")
+        level = 0 if part.score is None else round(LEVELS * steps.level(part.score))
+        body = shown.lstrip()
+        blank = shown[: len(shown) - len(body)]  # shading it too would blur where words begin
+        if level and body:
+            out.append(f'{escaped(blank)}<span class="l{level}" title="{part.score:.4g}">{escaped(body)}</span>')
+        else:
+            out.append(escaped(shown))
+    return "".join(out)
