@@ -35,8 +35,9 @@ def sequences(count: int, queries: int, random: torch.Generator, *, blanks: bool
     return torch.cat([pairs.flatten(1), questions.flatten(1)], 1)
 
 
-def network() -> GPT2LMHeadModel:
-    torch.manual_seed(0)
+def network(seed: int = 0) -> GPT2LMHeadModel:
+    """Dropout on embeddings keeps the way from a blank to a token smooth: paths can be followed (docs/decisions.md)."""
+    torch.manual_seed(seed)
     return GPT2LMHeadModel(
         GPT2Config(
             vocab_size=2 * KEYS + 1,
@@ -46,7 +47,7 @@ def network() -> GPT2LMHeadModel:
             n_positions=2 * (PAIRS + QUERIES),
             initializer_range=0.1,
             resid_pdrop=0.0,
-            embd_pdrop=0.0,
+            embd_pdrop=0.2,
             attn_pdrop=0.0,
             bos_token_id=None,
             eos_token_id=None,
@@ -56,10 +57,15 @@ def network() -> GPT2LMHeadModel:
 
 @pytest.fixture(scope="module")
 def trained() -> GPT2LMHeadModel:
-    """Seconds on one core; every query of a sequence is a lesson."""
-    model, random = network(), torch.Generator().manual_seed(0)
+    """Seconds on one core."""
+    return train(0)
+
+
+def train(seed: int) -> GPT2LMHeadModel:
+    """A model that recalls; every query of a sequence is a lesson."""
+    model, random = network(seed).train(), torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95))
-    for step in range(1500):
+    for step in range(700):
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1.0, (step + 1) / 100)
         x = sequences(64, QUERIES, random, blanks=True)
@@ -68,9 +74,7 @@ def trained() -> GPT2LMHeadModel:
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        if step >= 400 and step % 50 == 49 and float(loss.detach()) < 0.001:
-            break
-    return model
+    return model.eval()
 
 
 def wrapped(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> LoadedModel:
@@ -91,6 +95,8 @@ def found(model: LoadedModel, name: str, **parameters: object) -> float:
 
 
 METHODS: list[tuple[str, dict[str, object]]] = [
+    # The pairs walk from blanks and the question stays: one that walks too asks for nothing half way.
+    ("integrated_gradients", {"baseline": BLANK, "walk": "units", "steps": 20}),
     ("sequential_integrated_gradients", {"baseline": BLANK, "steps": 10}),
     ("deeplift", {"baseline": BLANK, "walk": "units"}),
     ("gim", {}),
@@ -119,12 +125,6 @@ def test_methods_find_what_decides(
 ) -> None:
     share = found(wrapped(trained, tokenizer), name, **parameters)
     assert share >= 0.95, f"{name}: {share:.0%}"
-
-
-def test_integrated_gradients_come_near(trained: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    """90 to 98 % over seeds and thread counts: not the 95 % of the others in every run (docs/decisions.md)."""
-    share = found(wrapped(trained, tokenizer), "integrated_gradients", baseline=BLANK, walk="units", steps=20)
-    assert share >= 0.85, f"{share:.0%}"
 
 
 @pytest.mark.parametrize(("name", "parameters"), METHODS, ids=[n for n, _ in METHODS])
