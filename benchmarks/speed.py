@@ -4,7 +4,7 @@
 
 Each task runs in a process of its own (``benchmarks/work.py``), other libraries' too (``benchmarks/peers.py``), on the
 same machine in the same hour; what is compared are ratios to F, one float32 forward pass over prompt and answer, timed
-between the runs.
+between the runs. With ``--out`` each figure is kept as it comes, and a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from peers import PEERS
+from relevance import ASKED
 from work import METHODS
 
 INSEQ_IG = "inseq integrated gradients, 20 steps"
@@ -39,6 +41,39 @@ def work(task: str, runs: int) -> dict[str, Any]:
         raise SystemExit(f"{task} failed:\n{done.stderr[-2000:]}")
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
+
+
+class Kept:
+    """Figures by task, each in the file (if there is one) before the next is measured; a file that is not marked as
+    finished is gone on with."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path, self.results = path, dict[str, Any]()
+        if path is not None and path.is_file():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            self.results = {} if before.pop("finished", False) else before
+
+    def of(self, name: str, make: Callable[[], Any]) -> None:
+        """Measure, unless it was."""
+        if name not in self.results:
+            self.results[name] = make()
+            self.write()
+
+    def write(self, *, finished: bool = False) -> None:
+        """The file, whole or not at all."""
+        if self.path is not None:
+            part = self.path.with_name(f"{self.path.name}.part")
+            part.write_text(json.dumps({**self.results, "finished": finished}, indent=1), encoding="utf-8")
+            part.replace(self.path)
+
+
+def highlights(runs: int) -> dict[str, Any]:
+    """What ``benchmarks/relevance.py`` prints."""
+    print("  relevance ...", file=sys.stderr, flush=True)
+    command = [sys.executable, str(WORK.with_name("relevance.py")), "--runs", str(runs)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
 
 
 def in_f(r: dict[str, Any]) -> float:
@@ -87,12 +122,16 @@ def main() -> int:
     names = ["saliency", "input x gradient", "saliency matrix", "saliency matrix fast"]
     peers = [] if o.no_peers else list(PEERS)
     methods = list(METHODS)
-    results = {n: work(n, min(METHOD_RUNS, o.runs)) for n in methods} | {n: work(n, o.runs) for n in names}
-    results |= {n: work(n, min(PEER_RUNS, o.runs)) for n in peers}
-    results["whole_process"] = whole_process(3)
+    kept = Kept(o.out)
+    most = dict.fromkeys(methods, METHOD_RUNS) | dict.fromkeys(names, o.runs) | dict.fromkeys(peers, PEER_RUNS)
+    for name, runs in most.items():
+        kept.of(name, lambda name=name, runs=runs: work(name, min(runs, o.runs)))
+    kept.of("whole_process", lambda: whole_process(3))
     if peers:
-        results["agreement"] = work("agreement", 1)
-    results["gpu"] = work("gpu", o.runs)
+        kept.of("agreement", lambda: work("agreement", 1))
+    kept.of("relevance", lambda: highlights(o.runs))
+    kept.of("gpu", lambda: work("gpu", o.runs))
+    results = kept.results
     f = statistics.median(x for n in names for x in results[n]["f"])
     print(f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores; SmolLM2-135M, float32, 200 prompt")
     print(f"tokens, 16 answer tokens; F = {f:.3f} s\n")
@@ -130,6 +169,7 @@ def main() -> int:
             ("fast, smallest rank correlation of a row", ">= 0.995", f"{results['agreement']['rank_correlation']:.4f}"),
         ]
     e = results["whole_process"]
+    rows += [(f"relevance: {n}", asked, f"{results['relevance']['figures'][n]:.2f}") for n, asked in ASKED.items()]
     rows += [
         ("pellucid --help, seconds", "< 0.5", f"{e['help']:.2f}"),
         ("import beyond torch and transformers, seconds", "< 0.3", f"{e['import_beyond']:.2f}"),
@@ -149,8 +189,7 @@ def main() -> int:
             if name != "device":
                 ms = 1000 * statistics.median(r["seconds"])
                 print(f"| {name} | {in_f(r):.2f} | {ms:.0f} | {r['added_bytes'] / 1e6:.0f} MB |")
-    if o.out:
-        o.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    kept.write(finished=True)
     return 0
 
 

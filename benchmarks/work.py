@@ -25,6 +25,7 @@ from pellucid.trace.methods import method
 from pellucid.trace.objective import objective
 
 PROMPT, ANSWER = 200, 16
+SLOW = 100.0
 TEXT = """The lighthouse keeper wrote in his book every evening, whether or not a ship had passed. On the third of May
 he noted the wind, which came from the south, and the price of oil, which the harbour master had raised again
 without telling anyone. A fishing boat had asked for shelter at noon. Its crew of five brought a crate of
@@ -138,7 +139,10 @@ def agreement(model: Any) -> dict[str, float]:
 
 
 def measure(task: Callable[[], Any], unit: Callable[[], Any], device: torch.device, runs: int) -> dict[str, Any]:
-    """Added memory of the second run (the first imports and warms up); then ``runs`` times F, task, F, in seconds."""
+    """Added memory of the second run (the first imports and warms up); then ``runs`` times F, task, F, in seconds.
+
+    A task of more than ``SLOW`` seconds runs once, and what warming up adds to its figures is nothing beside them.
+    """
 
     def timed(function: Callable[[], Any]) -> float:
         if device.type == "cuda":
@@ -150,7 +154,11 @@ def measure(task: Callable[[], Any], unit: Callable[[], Any], device: torch.devi
         return time.perf_counter() - began
 
     unit()
-    task()
+    before = timed(unit)
+    with PeakMemory(device) as peak:
+        spent = timed(task)
+    if spent > SLOW:
+        return {"seconds": [spent], "f": [(before + timed(unit)) / 2], "added_bytes": peak.bytes}
     with PeakMemory(device) as peak:
         task()
     pairs = []
