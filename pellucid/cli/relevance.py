@@ -49,6 +49,7 @@ def add(commands: Any) -> None:
     out = p.add_argument_group("output")
     out.add_argument("--json", metavar="PATH", help="write the result ('-': to standard output, nothing else there)")
     out.add_argument("--html", metavar="PATH", help="write the page")
+    out.add_argument("--png", metavar="PATH", help="write the picture")
     out.add_argument("--lang", choices=("en", "zh"), help="language of the terminal view; default from the locale")
     out.add_argument("--quiet", action="store_true", help="no terminal view, no progress")
     p.set_defaults(run=run)
@@ -75,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     """Do it. What can be known to be wrong is, before a model is loaded."""
     from pellucid.relevance.modes import modes_of
     from pellucid.relevance.question import check_content, check_query
-    from pellucid.render import check_writable
+    from pellucid.render import RELEVANCE_WRITERS, check_writable, writer
 
     check_query(options.query)
     texts = texts_of(options)
@@ -87,11 +88,17 @@ def run(options: argparse.Namespace) -> int:
     modes_of(options.mode)
     if len(texts) > 1 and not options.degree:
         raise OptionError(f"one text is highlighted at a time, and {len(texts)} were given: name one, or use --degree")
-    if options.degree and options.html:
-        raise OptionError("--html is for one highlighted text: leave out --degree")
-    for path in (options.html, options.json if options.json != "-" else None):
-        if path:
-            check_writable(Path(path))
+    drawn = [(f"--{n}", getattr(options, n)) for n in ("html", "png") if getattr(options, n)]
+    for name, path in drawn:
+        if options.degree:
+            raise OptionError(f"{name} is for one highlighted text: leave out --degree")
+        if Path(path).suffix.lower() != f".{name[2:]}":
+            raise OptionError(f"{name} writes a file that ends in .{name[2:]}, given '{path}'")
+    files = [Path(p) for _, p in drawn] + ([Path(options.json)] if options.json not in (None, "-") else [])
+    for file in files:
+        check_writable(file)
+        if not options.degree:
+            writer(file, RELEVANCE_WRITERS)
     parameters = dict(parameter(text) for text in options.param)
 
     from pellucid import progress as bars
@@ -121,9 +128,8 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.write(found.to_json() + "\n")
     elif not options.quiet:
         found.show(lang=options.lang)
-    for path in (options.html, options.json if options.json != "-" else None):
-        if path:
-            print(f"wrote {found.save(path)}", file=sys.stderr)
+    for file in files:
+        print(f"wrote {found.save(file)}", file=sys.stderr)
     return 0
 
 

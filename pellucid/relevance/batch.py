@@ -10,17 +10,17 @@ of the sum gives every row its own gradient.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.errors import ModelError
 from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
+from pellucid.relevance.head import narrowed
 from pellucid.relevance.question import Asked
+from pellucid.relevance.shared import shared_logits
 from pellucid.trace.inside import precision as running
 from pellucid.trace.logits import wide
 from pellucid.trace.memory import Shape
@@ -28,25 +28,6 @@ from pellucid.trace.objective import Objective
 
 #: Tokens that run together, at most: on two cores more is no faster.
 TOKENS = {"cpu": 1024, "cuda": 32768, "mps": 4096}
-
-
-@contextmanager
-def narrowed(network: Any, positions: Tensor) -> Iterator[None]:
-    """The head is given the hidden states at ``positions`` [rows, targets] alone."""
-    head = network.get_output_embeddings()
-    if head is None:
-        raise ModelError("this model has no language model head, and relevance reads what it would say next")
-
-    def narrow(module: Any, given: tuple[Any, ...]) -> Any:
-        states = given[0]
-        index = positions.to(states.device)[..., None].expand(-1, -1, states.shape[-1])
-        return (states.gather(1, index), *given[1:])
-
-    hook = head.register_forward_pre_hook(narrow)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def batches(loaded: LoadedModel, asked: Sequence[Asked], *, allowed: int, graph: bool) -> list[list[int]]:
@@ -92,15 +73,38 @@ def logits_of(
     precision: str = "full",
     progress: Progress = silent,
 ) -> list[Tensor]:
-    """Each question's logits [targets, vocabulary], in float32 or wider; equal ones run once, and no graph is built."""
+    """Each question's logits [targets, vocabulary], in float32 or wider, without a graph. Equal ones run once, and so
+    does a prompt with several answers (``shared``)."""
     network: Any = loaded.network
     unique: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
     where = [unique.setdefault((tuple(a.prompt), tuple(a.answer)), len(unique)) for a in asked]
     rows = [Asked(list(prompt), list(answer), []) for prompt, answer in unique]
     found: list[Tensor] = [torch.empty(0)] * len(rows)
     done = 0
-    for group in batches(loaded, rows, allowed=allowed, graph=False):
+    prompts: dict[tuple[int, ...], list[int]] = {}
+    for i, row in enumerate(rows):
+        prompts.setdefault(tuple(row.prompt), []).append(i)
+    several = [group for prompt, group in prompts.items() if len(group) > 1 and len(prompt) > 1]
+    alone = set(range(len(rows)))
+    for group in several:
+
+        def report(part: int, done: int = done) -> None:
+            progress("inference", done + part, len(rows))
+
+        answers = [rows[i].answer for i in group]
+        values = shared_logits(
+            loaded, rows[group[0]].prompt, answers, allowed=allowed, precision=precision, report=report
+        )
+        if values is None:
+            break
+        for i, value in zip(group, values, strict=True):
+            found[i] = value
+        alone -= set(group)
+        done += len(group)
+    single = sorted(alone)
+    for batch in batches(loaded, [rows[i] for i in single], allowed=allowed, graph=False):
         progress("inference", done, len(rows))
+        group = [single[i] for i in batch]
         ids, positions, counts = _batch(loaded, [rows[i] for i in group])
         with torch.no_grad(), running(network, precision), narrowed(network, positions):
             logits = wide(network(input_ids=ids, use_cache=False).logits)  # [rows, targets, vocabulary]

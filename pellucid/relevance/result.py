@@ -172,7 +172,7 @@ class Relevance:
         show(self, lang=lang)
 
     def save(self, path: str | Path) -> Path:
-        """Write to ``path``: ``.json`` or ``.html`` by its ending. Whole or not at all."""
+        """Write to ``path``: ``.json``, ``.html`` or ``.png`` by its ending. Whole or not at all."""
         from pellucid.render import save_relevance
 
         return save_relevance(self, Path(path))

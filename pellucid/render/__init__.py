@@ -22,6 +22,7 @@ from pellucid.errors import OutputError
 
 if TYPE_CHECKING:
     from pellucid.bench.board import Board
+    from pellucid.bench.relevanceboard import RelevanceBoard
     from pellucid.relevance.result import Relevance
     from pellucid.trace.compare import Comparison
     from pellucid.trace.interactions import Interactions
@@ -89,6 +90,16 @@ def _relevance_html(found: Relevance) -> bytes:
     return page(found).encode()
 
 
+def _relevance_png(found: Relevance) -> bytes:
+    from io import BytesIO
+
+    from pellucid.render.relevancepng import save_png
+
+    buffer = BytesIO()
+    save_png(found, buffer)
+    return buffer.getvalue()
+
+
 #: Ending to the function that makes the file's bytes. Imports wait until a file of that kind is asked for.
 WRITERS: dict[str, Callable[[Trace], bytes]] = {".json": _json, ".html": _html, ".png": _png}
 #: The same for several traces side by side.
@@ -106,7 +117,11 @@ INTERACTIONS_WRITERS: dict[str, Callable[[Interactions], bytes]] = {
 }
 
 #: The same for what a query found in a text.
-RELEVANCE_WRITERS: dict[str, Callable[[Relevance], bytes]] = {".json": _json, ".html": _relevance_html}
+RELEVANCE_WRITERS: dict[str, Callable[[Relevance], bytes]] = {
+    ".json": _json,
+    ".html": _relevance_html,
+    ".png": _relevance_png,
+}
 
 
 def writer(path: Path, writers: dict[str, Callable[[Result], bytes]]) -> Callable[[Result], bytes]:
@@ -162,6 +177,19 @@ def save_board(board: Board, folder: Path) -> list[Path]:
         ".png": picture,
     }
     return [_write(board, folder / f"leaderboard{ending}", make) for ending, make in makers.items()]
+
+
+def save_relevance_board(board: RelevanceBoard, folder: Path) -> list[Path]:
+    """Write the table of ``bench relevance`` to ``relevance.md`` and ``relevance.json`` in ``folder``."""
+    import json
+
+    from pellucid.render.relevanceboard import markdown
+
+    makers: dict[str, Callable[[RelevanceBoard], bytes]] = {
+        ".md": lambda b: markdown(b).encode(),
+        ".json": lambda b: (json.dumps(b.to_dict(), ensure_ascii=False, indent=1) + "\n").encode(),
+    }
+    return [_write(board, folder / f"relevance{ending}", make) for ending, make in makers.items()]
 
 
 def save_interactions(found: Interactions, path: Path) -> Path:

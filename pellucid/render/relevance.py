@@ -47,6 +47,23 @@ def parts(found: Relevance) -> Iterator[Part]:
         yield Part(found.text[at:], at, len(found.text), None)
 
 
+def text_pieces(found: Relevance, style: Shading, steps: Scale) -> list[Piece]:
+    """The whole text in runs of one style, its line breaks kept."""
+    pieces: list[Piece] = []
+    for part in parts(found):
+        for i, line in enumerate(visible(part.text).replace("↵\n", "\n").split("\n")):
+            if i:
+                pieces.append(Piece("\n"))
+            body = line.lstrip(" ")
+            if len(body) < len(line):
+                pieces.append(Piece(line[: len(line) - len(body)]))
+            if body and part.score is not None:
+                pieces += style.token(body, steps.level(part.score), steps, part.score, False)
+            elif body:
+                pieces.append(Piece(body))
+    return pieces
+
+
 def notes(found: Relevance, lang: str) -> Iterator[str]:
     """What a reader has to know: a cut, windows, scores that are missing."""
     if found.cut_at is not None:
@@ -101,19 +118,7 @@ class View:
         steps = scale_of(found)
         yield hanging([Piece(verdict(found, lang), style.of("bold"))], width)
         yield Text()
-        pieces: list[Piece] = []
-        for part in parts(found):
-            for i, line in enumerate(visible(part.text).replace("↵\n", "\n").split("\n")):
-                if i:
-                    pieces.append(Piece("\n"))
-                body = line.lstrip(" ")
-                if len(body) < len(line):
-                    pieces.append(Piece(line[: len(line) - len(body)]))
-                if body and part.score is not None:
-                    pieces += style.token(body, steps.level(part.score), steps, part.score, False)
-                elif body:
-                    pieces.append(Piece(body))
-        yield hanging(pieces, width)
+        yield hanging(text_pieces(found, style, steps), width)
         yield Text()
         if found.tokens:
             best = ", ".join(label(t.text) for t in found.top(TOP))

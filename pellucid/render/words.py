@@ -45,6 +45,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "zh": "“{query}”：相关度 {degree}（比无关文字高 {calibrated} 纳特）",
     },
     "relevance_top": {"en": "What matters most for it: {tokens}", "zh": "最相关的词元：{tokens}"},
+    "relevance_text": {"en": "Text", "zh": "文字"},
     "relevance_cut": {
         "en": "The text was cut at character {at}, as max_tokens asked; the rest was not read.",
         "zh": "按 max_tokens 的要求，文字在第 {at} 个字符处截断，其余未读。",

@@ -19,6 +19,7 @@ from pellucid.errors import ContextError, InputError, ModelError, OptionError, S
 from pellucid.model import Model
 from pellucid.models.encode import encode, encode_target
 from pellucid.models.load import LoadedModel
+from pellucid.relevance.batch import logits_of
 from pellucid.relevance.degrees import degrees
 from pellucid.relevance.modes import CANDIDATES, MIDDLE, MODES, SLOPE
 from pellucid.relevance.prompts import WORDINGS, Wording, language_of, wording
@@ -319,3 +320,46 @@ def test_the_command_line(tiny_folder: Path, tmp_path: Path, capfd: pytest.Captu
     ):
         assert main(["relevance", QUERY, *model, *arguments]) == 2
         assert sentence in capfd.readouterr().err
+
+
+def test_many_queries_of_one_text_share_its_pass(family: LoadedModel) -> None:
+    """Against transformers' own pass over each sequence; and the text's tokens run once."""
+    loaded = replace(family, context=None)
+    text = "The bank lent money. 银行借了钱。 It rained."
+    words = wording("likelihood", "en")
+    queries = ["Who lent money?", "Did it rain at all in the night?", "钱"]
+    asked = [ask(loaded, q, text, mode="likelihood", wording=words) for q in queries]
+    fed: list[int] = []
+    hook = loaded.network.get_input_embeddings().register_forward_hook(
+        lambda m, given, out: fed.append(given[0].numel())
+    )
+    rows = logits_of(loaded, asked, allowed=1 << 30)
+    hook.remove()
+    assert sum(fed) < len(asked[0].prompt) + len(queries) * (2 + max(len(a.answer) for a in asked))
+    for a, row in zip(asked, rows, strict=True):
+        with torch.no_grad():
+            whole = loaded.network(torch.tensor([a.prompt + a.answer])).logits[0]
+        expected = whole[len(a.prompt) - 1 : -1]
+        assert torch.allclose(row, expected, atol=1e-9)
+    tight = logits_of(loaded, asked, allowed=1)  # one row at a time
+    assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(rows, tight, strict=True))
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_the_picture_shows_the_text(tiny, tmp_path: Path, lang: str) -> None:  # type: ignore[no-untyped-def]
+    """As wide as every picture; the best token's box is in the scale's full colour."""
+    from matplotlib.image import imread
+
+    from pellucid.render.colors import hex_of
+    from pellucid.render.relevance import scale_of
+    from pellucid.render.relevancepng import save_png
+
+    found = relevance(tiny(), QUERY, TEXT)
+    save_png(found, tmp_path / f"{lang}.png", lang=lang)
+    picture = (imread(tmp_path / f"{lang}.png")[..., :3] * 255).round().astype(int)
+    assert picture.shape[1] == 1800
+    steps = scale_of(found)
+    full = hex_of(steps.color(steps.limit)).lstrip("#")
+    color = [int(full[i : i + 2], 16) for i in (0, 2, 4)]
+    assert (np.abs(picture - color).max(-1) <= 1).sum() > 100
+    assert found.save(tmp_path / "r.png").stat().st_size > 5000
