@@ -1,4 +1,4 @@
-"""``pellucid bench faithfulness``: which method is right, measured on a dataset, and what it costs.
+"""``pellucid bench``: methods measured on datasets; ``faithfulness`` here, ``relevance`` in ``benchrelevance``.
 
 pellucid bench faithfulness xquad-en.json --model smollm2-135m-instruct --methods ifr,gim --out board
 """
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pellucid.cli import benchrelevance
 from pellucid.cli.arguments import add_model, load_options
 from pellucid.errors import unknown
 
@@ -20,7 +21,7 @@ DEFAULT_METHODS = "saliency,gim,ifr,attention,leave_one_out"
 def add(commands: Any) -> None:
     """Put the command on the parser."""
     p: argparse.ArgumentParser = commands.add_parser(
-        "bench", help="measure methods on a dataset", description="Measure attribution methods on a dataset."
+        "bench", help="measure methods on a dataset", description="Measure on a dataset what this project does."
     )
     kinds = p.add_subparsers(dest="bench", metavar="WHAT", required=True)
     f = kinds.add_parser(
@@ -54,7 +55,8 @@ def add(commands: Any) -> None:
     f.add_argument("--seed", type=int, default=0, metavar="N")
     f.add_argument("--quiet", action="store_true", help="no progress, no table")
     add_model(f)
-    p.set_defaults(run=run)
+    f.set_defaults(run=run)
+    benchrelevance.add(kinds)
 
 
 def run(options: argparse.Namespace) -> int:
