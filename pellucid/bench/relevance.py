@@ -32,6 +32,7 @@ from pellucid.progress import Progress, silent
 from pellucid.relevance.modes import AUTO, MODES
 from pellucid.relevance.result import Relevance
 from pellucid.relevance.score import relevances
+from pellucid.relevance.sentencewise import sentence_of
 from pellucid.trace.curves import roc_area
 from pellucid.trace.methods import method, parse
 from pellucid.trace.segments import sentences
@@ -98,13 +99,6 @@ class Wanted:
         parts = sentences(example.context)
         right = _touching(parts, example.spans)
         return cls(tokens, _touching(tokens, example.spans), right[sentence_of(tokens, parts)], right)
-
-
-def sentence_of(tokens: Spans, parts: Spans) -> npt.NDArray[np.int64]:
-    """The sentence of each token: the one that its last character stands in, or follows."""
-    starts = np.array([a for a, _ in parts])
-    at = np.searchsorted(starts, [b - 1 for _, b in tokens], side="right") - 1
-    return np.asarray(np.clip(at, 0, None), dtype=np.int64)
 
 
 def _touching(ranges: Spans, marked: Spans) -> npt.NDArray[np.bool_]:

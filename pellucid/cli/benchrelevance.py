@@ -14,7 +14,7 @@ from typing import Any
 from pellucid.cli.arguments import add_model, load_options
 from pellucid.errors import unknown
 
-DEFAULT_ROWS = "auto,likelihood,fill_blank,count,match_score,random,bm25,embedding"
+DEFAULT_ROWS = "auto,answer,likelihood,fill_blank,count,match_score,random,bm25,embedding"
 
 
 def add(kinds: Any) -> None:

@@ -36,9 +36,9 @@ def add(commands: Any) -> None:
         "--mode",
         default="auto",
         metavar="NAME",
-        help="auto, likelihood, fill_blank, count (match_score: deprecated, the weakest)",
+        help="auto, answer, likelihood, fill_blank, count (match_score: deprecated, the weakest)",
     )
-    how.add_argument("--method", default="saliency", metavar="NAME", help="what scores tokens, see 'pellucid methods'")
+    how.add_argument("--method", metavar="NAME", help="what scores tokens, see 'pellucid methods'; default by mode")
     how.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the method")
     how.add_argument("--language", choices=("en", "zh"), help="of the question; default by query and text")
     how.add_argument("--window", type=int, metavar="N", help="tokens of text that are read at once, at most")

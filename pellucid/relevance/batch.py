@@ -1,7 +1,7 @@
 """Several questions in one pass: logits where each answer is, and gradients of one number a question.
 
     rows = logits_of(loaded, asked)                 # a list of [targets, vocabulary]
-    gradients_of(loaded, asked, objectives)         # a list of ([targets, vocabulary], [tokens, width])
+    gradients_of(loaded, asked, objectives)         # a list of ([targets, vocabulary], [prompt tokens])
 
 Rows of one batch are filled up at the end, where the causal mask hides it. The head sees the answers' positions alone:
 a hook narrows what it is given, so that no family needs to be known. Rows do not touch each other, so one backward pass
@@ -10,7 +10,8 @@ of the sum gives every row its own gradient.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from pellucid.relevance.head import narrowed
 from pellucid.relevance.question import Asked
 from pellucid.relevance.shared import shared_logits
 from pellucid.trace.inside import precision as running
+from pellucid.trace.layers import decoder_layers
 from pellucid.trace.logits import wide
 from pellucid.trace.memory import Shape
 from pellucid.trace.objective import Objective
@@ -120,12 +122,14 @@ def gradients_of(
     asked: Sequence[Asked],
     objectives: Sequence[Objective],
     *,
+    layers: bool = False,
     allowed: int,
     precision: str = "full",
     progress: Progress = silent,
 ) -> list[tuple[Tensor, Tensor]]:
-    """Each question's logits [targets, vocabulary], and the gradient [tokens, width] of the sum of its objective at the
-    prompt's input embeddings."""
+    """Each question's logits [targets, vocabulary], and its prompt's scores [prompt tokens]: the norm of the gradient
+    of the sum of its objective at the input embeddings; with ``layers`` the sum over decoder layers of gradient norm
+    times state norm before each (``trace.methods.layered_saliency``)."""
     network: Any = loaded.network
     found: dict[int, tuple[Tensor, Tensor]] = {}
     done = 0
@@ -134,15 +138,39 @@ def gradients_of(
         ids, positions, counts = _batch(loaded, [asked[i] for i in group])
         x = network.get_input_embeddings()(ids).detach().requires_grad_(True)
         with torch.enable_grad(), running(network, precision), narrowed(network, positions):
-            logits = wide(network(inputs_embeds=x, use_cache=False).logits)
+            with states_of(network if layers else None) as states:
+                logits = wide(network(inputs_embeds=x, use_cache=False).logits)
             own = [
                 objectives[i].function(logits[k, : counts[k]], torch.tensor(asked[i].answer, device=logits.device))
                 for k, i in enumerate(group)
             ]
             progress("backward", done, len(asked))
-            (gradient,) = torch.autograd.grad(torch.cat(own).sum(), x)
+            gradients = torch.autograd.grad(torch.cat(own).sum(), states if layers else [x])
+        scores = torch.zeros(ids.shape, dtype=wide(x).dtype, device=x.device)
+        for gradient, state in zip(gradients, states if layers else [x], strict=True):
+            length = torch.linalg.vector_norm(wide(gradient), dim=-1).to(scores.device)  # [rows, tokens]
+            if layers:
+                length = length * torch.linalg.vector_norm(wide(state.detach()), dim=-1).to(scores.device)
+            scores += length
         for k, i in enumerate(group):
-            found[i] = logits[k, : counts[k]].detach(), wide(gradient[k, : len(asked[i].prompt)])
+            found[i] = logits[k, : counts[k]].detach(), scores[k, : len(asked[i].prompt)]
         done += len(group)
         progress("backward", done, len(asked))
     return [found[i] for i in range(len(asked))]
+
+
+@contextmanager
+def states_of(network: Any | None) -> Iterator[list[Tensor]]:
+    """Collect the hidden states that each decoder layer is given; nothing for None."""
+    states: list[Tensor] = []
+
+    def see(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        states.append(args[0] if args else kwargs["hidden_states"])
+
+    layers = [] if network is None else decoder_layers(network)
+    hooks = [layer.register_forward_pre_hook(see, with_kwargs=True) for layer in layers or []]
+    try:
+        yield states
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -43,8 +43,7 @@ def judged(mode: Mode, asked: Asked, logits: torch.Tensor, beside: float) -> Jud
     if mode.question:
         degree, log_odds = question_degree(logits[0], asked.answer[0])
         return Judged(degree, log_odds, log_odds - beside)
-    given = query_logprob(logits, torch.tensor(asked.answer, device=logits.device))
-    degree, log_odds = query_degree(given, beside)
+    degree, log_odds = query_degree(mode, _query(asked, logits), beside)
     return Judged(degree, log_odds, log_odds)
 
 
@@ -52,14 +51,19 @@ def neutral(loaded: LoadedModel, mode: Mode, query: str, wording: Wording) -> As
     """What a query's texts are compared with: the question about a text about nothing, or without a text."""
     if mode.question:
         return ask(loaded, query, wording.neutral, mode=mode.name, wording=wording)
-    return bare(loaded, query, wording)
+    return bare(loaded, query, wording, mode=mode.name)
 
 
 def beside_of(mode: Mode, asked: Asked, logits: torch.Tensor) -> float:
     """What ``judged`` compares with, from the neutral question's logits."""
     if mode.question:
         return question_degree(logits[0], asked.answer[0])[1]
-    return query_logprob(logits, torch.tensor(asked.answer, device=logits.device))
+    return _query(asked, logits)
+
+
+def _query(asked: Asked, logits: torch.Tensor) -> float:
+    ids = torch.tensor(asked.answer[: asked.query], device=logits.device)
+    return query_logprob(logits[: asked.query], ids)
 
 
 def degrees(

@@ -10,9 +10,11 @@ token,
 p held constant: raw logits and not probabilities, so that a confident answer does not flatten the gradient. The mode
 ``likelihood`` reads the query as the answer to the text: with l the query's mean log-probability a token,
 
-    degree = sigmoid(SLOPE (l(text) - l(no text) - MIDDLE)),    tokens are scored by the query's log-probability.
+    degree = sigmoid(SLOPE (l(text) - l(no text) - middle)),    tokens are scored by the query's log-probability.
 
-SLOPE and MIDDLE (nats) were read off tuning paragraphs, docs/decisions.md says which.
+SLOPE and each mode's middle (nats) were read off tuning paragraphs, docs/decisions.md says which. The mode ``answer``
+puts the query after the text and lets the model answer it, in one pass: the degree is the likelihood mode's, of the
+query where it stands, and tokens are scored by the sum above over what the model would answer.
 """
 
 from __future__ import annotations
@@ -28,16 +30,23 @@ from pellucid.trace.objective import Objective, logprob
 
 AUTO = "auto"
 CANDIDATES = 10
-SLOPE, MIDDLE = 4.0, 0.9
+SLOPE = 4.0
 
 
 @dataclass(frozen=True)
 class Mode:
-    """A way to ask. ``question``: the next token is the answer; else the query is. ``deprecated`` says why."""
+    """A way to ask. ``question``: a negative answer judges the text; else the query's likelihood does. ``answered``:
+    tokens are scored by what the model would answer; else by the query's likelihood. ``method`` scores them where none
+    is named; ``lifted``: and its scores are multiplied by their sentence's mean. ``middle``: how much likelier a text
+    makes the query that is about it as like as not, in nats a token. ``deprecated`` says why."""
 
     name: str
     description: str
     question: bool = True
+    answered: bool = True
+    method: str = "saliency"
+    lifted: bool = False
+    middle: float = 0.0
     deprecated: str = ""
 
 
@@ -51,11 +60,25 @@ MODES: dict[str, Mode] = {
             "how related text and query are: 0, 1 or 2",
             deprecated="match_score is the weakest way to ask, and kept for comparison: use auto",
         ),
-        Mode("likelihood", "how likely the query is after the text, beside how likely without one", question=False),
+        Mode(
+            "likelihood",
+            "how likely the query is after the text, beside how likely without one",
+            question=False,
+            answered=False,
+            middle=0.9,
+        ),
+        Mode(
+            "answer",
+            "the query's likelihood after the text, and what the model then answers to it",
+            question=False,
+            method="layered_saliency",
+            lifted=True,
+            middle=0.75,
+        ),
     )
 }
 #: What auto takes: (for the degree of a whole text, for the scores of its tokens), by docs/decisions.md.
-AUTO_MODES = ("likelihood", "likelihood")
+AUTO_MODES = ("answer", "answer")
 
 
 def mode(name: str) -> Mode:
@@ -71,14 +94,18 @@ def modes_of(name: str) -> tuple[Mode, Mode]:
     return mode(names[0]), mode(names[1])
 
 
-def question_objective(negative: int) -> Objective:
-    """sum_i p_i z_i over the likeliest answers but the negative one, p held constant."""
+def answer_objective(negative: int | None) -> Objective:
+    """sum_i p_i z_i over the likeliest answers, p held constant, the negative one left out; of the last target alone,
+    nothing of the others."""
 
     def function(logits: Tensor, ids: Tensor) -> Tensor:
-        p = torch.softmax(logits.detach(), -1)  # [targets, vocabulary]
-        p[..., negative] = 0
+        last = logits[..., -1:, :]  # [..., 1, vocabulary]
+        p = torch.softmax(last.detach(), -1)
+        if negative is not None:
+            p[..., negative] = 0
         weights, best = p.topk(min(CANDIDATES, p.shape[-1]), -1)
-        return (weights * logits.gather(-1, best)).sum(-1)
+        value = (weights * last.gather(-1, best)).sum(-1)
+        return torch.cat([torch.zeros_like(logits[..., :-1, 0]), value], -1)
 
     return Objective("relevance", "sum_i p_i z_i, the likeliest i but the negative answer", "logits", function)
 
@@ -88,7 +115,9 @@ QUERY_OBJECTIVE = Objective("relevance", "log p(query | text)", "nats", logprob)
 
 def objective_of(mode: Mode, negative: int) -> Objective:
     """What tokens are scored by; ``negative`` is the negative answer's first token, for a question."""
-    return question_objective(negative) if mode.question else QUERY_OBJECTIVE
+    if mode.answered:
+        return answer_objective(negative if mode.question else None)
+    return QUERY_OBJECTIVE
 
 
 def question_degree(logits: Tensor, negative: int) -> tuple[float, float]:
@@ -105,7 +134,7 @@ def query_logprob(logits: Tensor, answer: Tensor) -> float:
     return float(logprob(logits.double(), answer).mean())
 
 
-def query_degree(given: float, bare: float) -> tuple[float, float]:
+def query_degree(mode: Mode, given: float, bare: float) -> tuple[float, float]:
     """(degree, its log-odds in nats) from mean log-probabilities with the text and without one."""
-    log_odds = SLOPE * (given - bare - MIDDLE)
+    log_odds = SLOPE * (given - bare - mode.middle)
     return 1 / (1 + math.exp(-min(max(log_odds, -700.0), 700.0))), log_odds

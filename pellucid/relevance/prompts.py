@@ -6,7 +6,8 @@
 is not merged with what stands before it, then the text. ``answer`` is the beginning of the assistant's own answer, up
 to an opening quote: the very next token is the answer. ``negative`` is the answer of a model that finds nothing.
 The likelihood mode turns it round: the text comes first, and the query is the answer; ``bare`` is the same without a
-text. docs/decisions.md says which wordings were tried.
+text. In the answer mode the query follows the text, and the model's answer to it follows the query.
+docs/decisions.md says which wordings were tried.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _LETTER = re.compile(r"[^\W\d_]")
 @dataclass(frozen=True)
 class Wording:
     """A template: ``{query}`` and ``{text}`` once each. ``negative`` and ``neutral`` are for the question modes, where
-    ``neutral`` is a text about nothing that anybody asks for; ``bare`` is for the likelihood mode."""
+    ``neutral`` is a text about nothing that anybody asks for; ``bare`` is for the likelihood and answer modes."""
 
     user: str
     answer: str
@@ -32,11 +33,14 @@ class Wording:
     neutral: str = ""
     bare: str = ""
 
-    def filled(self, query: str, text: str) -> tuple[str, int]:
-        """The user's message, and where the text begins in it."""
+    def filled(self, query: str, text: str) -> tuple[str, int, int | None]:
+        """The user's message, where the text begins in it, and where the query does (None: it is not in it)."""
         before, after = self.user.split("{text}")
-        parts = [p.replace("{query}", query) for p in (before, after)]
-        return parts[0] + text + parts[1], len(parts[0])
+        head = before.replace("{query}", query)
+        message = head + text + after.replace("{query}", query)
+        if "{query}" in before:
+            return message, len(head), before.index("{query}")
+        return message, len(head), len(head) + len(text) + after.index("{query}") if "{query}" in after else None
 
 
 _NEUTRAL = {"en": "It was an ordinary day, and nothing much happened.", "zh": "这是平常的一天，没有发生什么事情。"}
@@ -89,6 +93,10 @@ WORDINGS: dict[str, dict[str, Wording]] = {
         "en": Wording("{text}\n\nWrite a question that this text answers.", "{query}", bare="Write a question."),
         "zh": Wording("{text}\n\n写一个可以用这段文字回答的问题。", "{query}", bare="写一个问题。"),
     },
+    "answer": {
+        "en": Wording("{text}\n\nQuestion: {query}", 'The answer is "', bare="Question: {query}"),
+        "zh": Wording("{text}\n\n问题：{query}", "答案是“", bare="问题：{query}"),
+    },
 }
 
 
@@ -104,22 +112,26 @@ def wording(mode: str, language: str) -> Wording:
     return WORDINGS[mode][language]
 
 
+#: What each part of a template holds, once, by mode; question modes are all alike.
+_MARKS = {
+    "likelihood": {"user": ("{text}",), "answer": ("{query}",), "bare": ()},
+    "answer": {"user": ("{query}", "{text}"), "answer": (), "bare": ("{query}",)},
+}
+_QUESTION = {"user": ("{query}", "{text}"), "answer": (), "negative": (), "neutral": ()}
+
+
 def own(template: Wording, mode: str) -> Wording:
     """The user's template, checked. Raises ``OptionError`` that says what is missing."""
-    needed: dict[str, tuple[str, ...]] = {"user": ("{text}",) if mode == "likelihood" else ("{query}", "{text}")}
-    needed["answer"] = ("{query}",) if mode == "likelihood" else ()
-    for part, marks in needed.items():
+    for part, marks in _MARKS.get(mode, _QUESTION).items():
+        given = getattr(template, part)
         for mark in marks:
-            count = getattr(template, part).count(mark)
-            if count != 1:
+            if given.count(mark) != 1:
                 raise OptionError(
-                    f"the template's {part} should hold {mark} once, and holds it {count} times: "
-                    f"given {getattr(template, part)!r}"
+                    f"the template's {part} should hold {mark} once, and holds it {given.count(mark)} times: "
+                    f"given {given!r}"
                 )
-    if mode != "likelihood":
-        for part in ("answer", "negative", "neutral"):
-            if not getattr(template, part):
-                raise OptionError(f"the template's {part} is empty: the mode {mode} needs it")
-    elif not template.bare:
-        raise OptionError("the template's bare is empty: the mode likelihood compares with a prompt without a text")
+        if not given:
+            raise OptionError(f"the template's {part} is empty: the mode {mode} needs it")
+    if mode == "answer" and template.user.index("{query}") < template.user.index("{text}"):
+        raise OptionError(f"the mode answer reads the text before the query: given {template.user!r}")
     return template

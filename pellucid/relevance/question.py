@@ -3,6 +3,9 @@
     asked = ask(loaded, "debts", text, mode="fill_blank", wording=wording("fill_blank", "en"))
     asked.prompt, asked.answer, asked.places        # the answer's ids: the negative answer's first, or the query's
 
+In the answer mode ``answer`` is the query, what stands between it and the model's own answer, and one more token, which
+is read by nothing: its place is where the model's answer is predicted.
+
 The chat template is followed where there is one, thinking switched off where it knows the word.
 """
 
@@ -27,11 +30,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Asked:
-    """``prompt`` ids, up to the very token that the answer begins with; ``answer`` ids; the text's ``places``."""
+    """``prompt`` ids, up to the very token that the answer begins with; ``answer`` ids, of which the first ``query``
+    are the query's; the text's ``places``."""
 
     prompt: list[int]
     answer: list[int]
     places: list[Place]
+    query: int = 0
 
 
 def check_query(query: str) -> None:
@@ -50,20 +55,42 @@ def check_content(text: str) -> None:
 
 def ask(loaded: LoadedModel, query: str, text: str, *, mode: str, wording: Wording, first: int = 0) -> Asked:
     """Put query and text into the wording; ``first`` is where ``text`` begins in the user's whole text."""
-    message, begin = wording.filled(query, text)
+    message, begin, at = wording.filled(query, text)
     encoded = encode(loaded, message, thinking=False)
+    places = _places(encoded, begin, begin + len(text), first)
     if mode == "likelihood":
-        prompt, answer = encoded.ids, encode_target(loaded, encoded, query.strip())
-    else:
-        prompt = encoded.ids + encode_target(loaded, encoded, wording.answer)
-        answer = [negative(loaded, encoded, wording)]
-    return Asked(prompt, answer, _places(encoded, begin, begin + len(text), first))
+        answer = encode_target(loaded, encoded, query.strip())
+        return Asked(encoded.ids, answer, places, len(answer))
+    before = encode_target(loaded, encoded, wording.answer)
+    if mode == "answer":
+        assert at is not None
+        return _answered(encoded, before, places, (at, at + len(query)))
+    return Asked(encoded.ids + before, [negative(loaded, encoded, wording)], places)
 
 
-def bare(loaded: LoadedModel, query: str, wording: Wording) -> Asked:
-    """The likelihood mode's question without a text."""
-    encoded = encode(loaded, wording.bare, thinking=False)
-    return Asked(encoded.ids, encode_target(loaded, encoded, query.strip()), [])
+def bare(loaded: LoadedModel, query: str, wording: Wording, *, mode: str) -> Asked:
+    """The likelihood or the answer mode's question without a text."""
+    message = wording.bare.replace("{query}", query)
+    encoded = encode(loaded, message, thinking=False)
+    if mode == "answer":
+        at = wording.bare.index("{query}")
+        return _answered(encoded, [], [], (at, at + len(query)))
+    answer = encode_target(loaded, encoded, query.strip())
+    return Asked(encoded.ids, answer, [], len(answer))
+
+
+def _answered(encoded: Encoded, opening: list[int], places: list[Place], query: tuple[int, int]) -> Asked:
+    """The sequence cut where the query begins: its tokens, and what follows them, are the answer's. A query that the
+    model's very first token belongs to has that token left out: nothing predicts it."""
+    tokens = [p.index for p in _places(encoded, *query, 0)]
+    if places:  # a token that the text and the query share is the text's
+        tokens = [i for i in tokens if i > places[-1].index]
+    tokens = [i for i in tokens if i > 0]
+    if not tokens:
+        raise OptionError("the template leaves nothing to predict the query from: put some words before {query}")
+    ids = encoded.ids + opening
+    begin = tokens[0]
+    return Asked(ids[:begin], [*ids[begin:], ids[-1]], places, len(tokens))
 
 
 def negative(loaded: LoadedModel, encoded: Encoded, wording: Wording) -> int:

@@ -3,9 +3,8 @@
     r = relevance(loaded, "capital gains", text)
     r, s = relevance(loaded, "capital gains", [text, other])
 
-Token scores are the L2 norms of the gradient of the mode's number (``modes``) at the tokens' input embeddings; any
-other method may be named. Windows and texts go through in batches (``batch``). Stages are ``encoding``, ``inference``,
-``backward`` and ``processing``.
+Token scores are norms of the gradient of the mode's number (``modes``); any other method may be named. Windows and
+texts go through in batches (``batch``). Stages are ``encoding``, ``inference``, ``backward`` and ``processing``.
 """
 
 from __future__ import annotations
@@ -30,7 +29,8 @@ from pellucid.relevance.prompts import Wording
 from pellucid.relevance.question import check_content, check_query
 from pellucid.relevance.reading import Reading, Settings
 from pellucid.relevance.result import Answer, Part, Relevance, WindowDegree
-from pellucid.relevance.tokens import DEFAULT_METHOD, How, token_scores
+from pellucid.relevance.sentencewise import by_sentence
+from pellucid.relevance.tokens import How, token_scores
 from pellucid.trace.inside import PRECISIONS
 from pellucid.trace.kernels import check_gradient
 from pellucid.trace.memory import budget
@@ -61,7 +61,7 @@ def relevances(
     texts: Sequence[str],
     *,
     mode: str = AUTO,
-    method: str = DEFAULT_METHOD,
+    method: str | None = None,
     parameters: dict[str, Any] | None = None,
     degree_only: bool = False,
     language: str | None = None,
@@ -77,7 +77,9 @@ def relevances(
     """Degrees and token scores of several texts for one query.
 
     - ``mode``: how the model is asked (``MODES``); ``auto`` takes the best that was measured for each of the two.
-    - ``method``, ``parameters``: what scores tokens; saliency is the norm of the gradient.
+    - ``method``, ``parameters``: what scores tokens, the mode's own where it is None: the norm of the gradient
+      (``saliency``), or in the mode ``answer`` ``layered_saliency``, each token's score times the mean of its
+      sentence's, because what answers a query stands in a sentence about it.
     - ``degree_only``: no scores, and no graph is built.
     - ``language``, ``template``, ``window``, ``max_tokens``: see ``reading.Settings``.
     - ``checkpointing``: run each layer again on the way back and keep one layer's graph at a time; ``auto`` where the
@@ -106,6 +108,8 @@ def relevances(
     for m in {whole.name: whole, fine.name: fine}.values():
         if m.deprecated:
             warnings.warn(m.deprecated, DeprecationWarning, stacklevel=3)
+    lifted = method is None and fine.lifted
+    method = method or fine.method
     chosen = known_method(method)
     chosen.check_kind(loaded.kind, loaded.name)
     for name in parameters or {}:
@@ -151,6 +155,8 @@ def relevances(
         )
         best = max(range(len(verdicts)), key=lambda i: verdicts[i].log_odds)
         tokens, lost = ((), 0) if degree_only else _joined(fine_read, scores[here : here + len(fine_read.asked)])
+        if lifted:
+            tokens = by_sentence(text, tokens)
         results.append(
             Relevance(
                 query=query,
@@ -160,7 +166,7 @@ def relevances(
                 degree_mode=whole.name,
                 token_mode=fine.name,
                 language=read.language,
-                method=method,
+                method=f"{method} by sentence" if lifted else method,
                 unit=objective_of(fine, 0).unit,
                 tokens=tokens,
                 windows=windows,
@@ -203,12 +209,12 @@ def _added(part: Part, value: float | None) -> Part:
 
 
 def _answers(loaded: LoadedModel, mode: Mode, read: Reading, logits: Sequence[Tensor], best: int) -> tuple[Answer, ...]:
-    """The likeliest next tokens of the window that says most, in the question modes."""
-    if not mode.question or not logits:
+    """The likeliest next tokens of the window that says most, where the model answers with a token."""
+    if not mode.answered or not logits:
         return ()
     at = min(best, len(logits) - 1)
-    negative = read.asked[at].answer[0]
-    p, ids = torch.softmax(logits[at][0].double(), -1).topk(SHOWN)
+    negative = read.asked[at].answer[0] if mode.question else None
+    p, ids = torch.softmax(logits[at][-1].double(), -1).topk(SHOWN)
     return tuple(
         Answer(str(loaded.tokenizer.decode([int(i)])), float(q), int(i) == negative)
         for q, i in zip(p.tolist(), ids.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Scores of a question's tokens: the gradient's norm, many questions at a time, or any other method one by one.
+"""Scores of a question's tokens: gradients' norms, many questions at a time, or any other method one by one.
 
 logits, scores = token_scores(loaded, asked, mode("fill_blank"), How())
 """
@@ -19,17 +19,19 @@ from pellucid.relevance.modes import Mode, objective_of
 from pellucid.relevance.question import Asked
 from pellucid.trace.engine import Run
 from pellucid.trace.faithful import importance
+from pellucid.trace.layers import decoder_layers
 from pellucid.trace.memory import Plan, Shape, whole_graph
 from pellucid.trace.methods import method
 
-DEFAULT_METHOD = "saliency"
+#: Methods that run many questions at a time.
+BATCHED = ("saliency", "layered_saliency")
 
 
 @dataclass(frozen=True)
 class How:
     """``method`` with ``parameters``; ``checkpointing``: True, False, or ``auto``; ``allowed`` bytes; ``precision``."""
 
-    method: str = DEFAULT_METHOD
+    method: str = "saliency"
     parameters: dict[str, Any] = field(default_factory=dict)
     checkpointing: bool | str = "auto"
     allowed: int = 1 << 62
@@ -47,9 +49,18 @@ def token_scores(
     longest = max(asked, key=length)
     need = whole_graph(Shape.of(loaded.network), tokens=length(longest), targets=len(longest.answer))
     by_layer = how.checkpointing is True or (how.checkpointing == "auto" and need > how.allowed)
-    if how.method == DEFAULT_METHOD and not by_layer:
-        found = gradients_of(loaded, asked, objectives, allowed=how.allowed, precision=how.precision, progress=progress)
-        return [z for z, _ in found], [g.norm(dim=-1) for _, g in found]
+    layers = how.method == "layered_saliency"
+    if how.method in BATCHED and not by_layer and not (layers and not decoder_layers(loaded.network)):
+        found = gradients_of(
+            loaded,
+            asked,
+            objectives,
+            layers=layers,
+            allowed=how.allowed,
+            precision=how.precision,
+            progress=progress,
+        )
+        return [z for z, _ in found], [scores for _, scores in found]
     chosen = method(how.method)
     logits, scores = [], []
     for k, (a, objective) in enumerate(zip(asked, objectives, strict=True)):

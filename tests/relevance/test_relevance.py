@@ -21,7 +21,7 @@ from pellucid.models.encode import encode, encode_target
 from pellucid.models.load import LoadedModel
 from pellucid.relevance.batch import logits_of
 from pellucid.relevance.degrees import degrees
-from pellucid.relevance.modes import CANDIDATES, MIDDLE, MODES, SLOPE
+from pellucid.relevance.modes import CANDIDATES, MODES, SLOPE
 from pellucid.relevance.prompts import WORDINGS, Wording, language_of, wording
 from pellucid.relevance.question import ask
 from pellucid.relevance.result import Part, Relevance
@@ -93,13 +93,57 @@ def test_likelihood_is_what_it_says(tiny) -> None:  # type: ignore[no-untyped-de
     x = model.network.get_input_embeddings()(torch.tensor(prompt + answer)).detach().requires_grad_(True)
     given = mean(prompt, x)
     gain = float(given.detach().mean()) - float(mean(bare.ids).detach().mean())
-    assert found.degree == pytest.approx(1 / (1 + np.exp(-SLOPE * (gain - MIDDLE))), rel=1e-9)
+    assert found.degree == pytest.approx(1 / (1 + np.exp(-SLOPE * (gain - 0.9))), rel=1e-9)
     norms = torch.autograd.grad(given.sum(), x)[0].norm(dim=-1)
     places = ask(model, QUERY, TEXT, mode="likelihood", wording=wording("likelihood", "en")).places
     assert sum(t.score or 0 for t in found.tokens) == pytest.approx(float(norms[[q.index for q in places]].sum()))
 
 
-@pytest.mark.parametrize("mode", ["likelihood", "fill_blank"])
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_answer_is_what_it_says(tiny, name: str) -> None:  # type: ignore[no-untyped-def]
+    """The query's likelihood where it stands, and the model's next token after the opening, in one sequence; gradient
+    norm times state norm over layers from transformers' own hidden states, times the sentence's mean."""
+    model = tiny(name, torch.float64)
+    found = relevance(model, QUERY, TEXT, mode="answer", language="en")
+    w = wording("answer", "en")
+    encoded = encode(model, w.user.replace("{text}", TEXT).replace("{query}", QUERY), thinking=False)
+    at = len(w.user.split("{text}")[0]) + len(TEXT) + len("\n\nQuestion: ")
+
+    def gain(e, begin: int) -> float:  # type: ignore[no-untyped-def]
+        own = [i for i, t in enumerate(e.tokens) if t.role == "user" and t.start < begin + len(QUERY) and t.end > begin]
+        with torch.no_grad():
+            rows = torch.log_softmax(model.network(torch.tensor([e.ids])).logits[0], -1)
+        return float(np.mean([float(rows[i - 1, e.ids[i]]) for i in own]))
+
+    bare = encode(model, f"Question: {QUERY}", thinking=False)
+    odds = SLOPE * (gain(encoded, at) - gain(bare, len("Question: ")) - 0.75)
+    assert found.degree == pytest.approx(1 / (1 + np.exp(-odds)), rel=1e-9)
+
+    ids = encoded.ids + encode_target(model, encoded, w.answer)
+    x = model.network.get_input_embeddings()(torch.tensor([ids])).detach().requires_grad_(True)
+    out = model.network(inputs_embeds=x, output_hidden_states=True)
+    p = torch.softmax(out.logits[0, -1].detach(), -1)
+    best = p.topk(CANDIDATES).indices
+    states = out.hidden_states[:-1]
+    gradients = torch.autograd.grad((p[best] * out.logits[0, -1, best]).sum(), states)
+    score = sum(g.norm(dim=-1) * h.detach().norm(dim=-1) for g, h in zip(gradients, states, strict=True))[0]
+    raw: dict[tuple[int, int], float] = {}
+    for q in ask(model, QUERY, TEXT, mode="answer", wording=w).places:
+        raw[q.start, q.end] = raw.get((q.start, q.end), 0.0) + float(score[q.index])
+    plain_scores = relevance(model, QUERY, TEXT, mode="answer", language="en", method="layered_saliency")
+    assert {(t.start, t.end): t.score for t in plain_scores.tokens} == pytest.approx(raw, rel=1e-6)
+    parts = sentences(TEXT)
+    of = {k: max(i for i, (a, _) in enumerate(parts) if a < k[1] or i == 0) for k in raw}
+    means = {i: np.mean([v for k, v in raw.items() if of[k] == i]) for i in set(of.values())}
+    lifted = {k: v * means[of[k]] / np.mean(list(raw.values())) for k, v in raw.items()}
+    assert {(t.start, t.end): t.score for t in found.tokens} == pytest.approx(lifted, rel=1e-6)
+    assert found.method == "layered_saliency by sentence"
+    assert [a.probability for a in found.answer] == pytest.approx(p.topk(5)[0].tolist())
+    assert not any(a.negative for a in found.answer)
+    assert relevance(model, QUERY, TEXT, language="en").tokens == found.tokens  # auto
+
+
+@pytest.mark.parametrize("mode", ["likelihood", "fill_blank", "answer"])
 def test_texts_together_are_texts_alone(tiny, mode: str) -> None:  # type: ignore[no-untyped-def]
     """Batches change nothing, nor do many-to-many degrees, nor checkpointing, nor what is left of the graph."""
     model = tiny("gemma3", torch.float64)
@@ -322,13 +366,14 @@ def test_the_command_line(tiny_folder: Path, tmp_path: Path, capfd: pytest.Captu
         assert sentence in capfd.readouterr().err
 
 
-def test_many_queries_of_one_text_share_its_pass(family: LoadedModel) -> None:
+@pytest.mark.parametrize("mode", ["likelihood", "answer"])
+def test_many_queries_of_one_text_share_its_pass(family: LoadedModel, mode: str) -> None:
     """Against transformers' own pass over each sequence; and the text's tokens run once."""
     loaded = replace(family, context=None)
     text = "The bank lent money. 银行借了钱。 It rained."
-    words = wording("likelihood", "en")
+    words = wording(mode, "en")
     queries = ["Who lent money?", "Did it rain at all in the night?", "钱"]
-    asked = [ask(loaded, q, text, mode="likelihood", wording=words) for q in queries]
+    asked = [ask(loaded, q, text, mode=mode, wording=words) for q in queries]
     fed: list[int] = []
     hook = loaded.network.get_input_embeddings().register_forward_hook(
         lambda m, given, out: fed.append(given[0].numel())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -283,6 +284,29 @@ def test_layered_gim_is_state_times_gradient_where_nothing_is_modified(  # type:
     close(found.matrix, torch.stack([by_layer(model, i, negative, temperature) for i in range(len(ANSWER))]))
     close(found.total, by_layer(model, None, negative, temperature))
     close(scores(model, "layered_gim", **options)[1].total, found.total)
+
+
+@pytest.mark.parametrize("plan", [PLANS[0], replace(PLANS[1], batched=True), PLANS[2]])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gpt_neox", "gemma2", "gemma3", "mixtral"])
+def test_layered_saliency_is_norms_of_transformers_own_states(  # type: ignore[no-untyped-def]
+    tiny, name: str, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny(name, torch.float64)
+    monkeypatch.setattr(Run, "_planned", lambda self, squares: plan)
+    _, found = scores(model, "layered_saliency", per_token=True)
+    assert found.matrix is not None
+    x = model.network.get_input_embeddings()(torch.tensor([PROMPT + ANSWER])).detach().requires_grad_(True)
+    out = model.network(inputs_embeds=x, output_hidden_states=True, use_cache=False)
+    rows = torch.log_softmax(out.logits[0, len(PROMPT) - 1 : -1], -1)
+    values = rows[torch.arange(len(ANSWER)), ANSWER]
+
+    def norms(v: Tensor) -> Tensor:
+        gradients = torch.autograd.grad(v, out.hidden_states[:-1], retain_graph=True)
+        pairs = zip(gradients, out.hidden_states[:-1], strict=True)
+        return sum((g.norm(dim=-1) * h.detach().norm(dim=-1) for g, h in pairs), torch.zeros(1))[0]
+
+    close(found.total, norms(values.sum()))
+    close(found.matrix, torch.stack([norms(v) for v in values]))
 
 
 def test_layered_gim_reads_gims_own_gradient(tiny) -> None:  # type: ignore[no-untyped-def]

@@ -101,6 +101,7 @@ METHODS: list[tuple[str, dict[str, object]]] = [
     ("deeplift", {"baseline": BLANK, "walk": "units"}),
     ("gim", {}),
     ("layered_gim", {}),
+    ("layered_saliency", {}),
     ("leave_one_out", {"replace": BLANK}),
     ("shapley_sampling", {"replace": BLANK, "permutations": 10}),
     ("kernel_shap", {"replace": BLANK, "samples": 62}),

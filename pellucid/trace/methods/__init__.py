@@ -34,6 +34,7 @@ MODULES = (
     "deeplift",
     "gim",
     "layered_gim",
+    "layered_saliency",
     "attention",
     "attention_rollout",
     "attention_x_gradient",
