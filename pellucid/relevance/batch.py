@@ -122,14 +122,14 @@ def gradients_of(
     asked: Sequence[Asked],
     objectives: Sequence[Objective],
     *,
-    layers: bool = False,
+    skip: float | None = None,
     allowed: int,
     precision: str = "full",
     progress: Progress = silent,
 ) -> list[tuple[Tensor, Tensor]]:
     """Each question's logits [targets, vocabulary], and its prompt's scores [prompt tokens]: the norm of the gradient
-    of the sum of its objective at the input embeddings; with ``layers`` the sum over decoder layers of gradient norm
-    times state norm before each (``trace.methods.layered_saliency``)."""
+    of the sum of its objective at the input embeddings; with ``skip`` gradient norm times state norm before each
+    decoder layer but that lower share of them, added up (``trace.methods.layered_saliency``)."""
     network: Any = loaded.network
     found: dict[int, tuple[Tensor, Tensor]] = {}
     done = 0
@@ -138,18 +138,19 @@ def gradients_of(
         ids, positions, counts = _batch(loaded, [asked[i] for i in group])
         x = network.get_input_embeddings()(ids).detach().requires_grad_(True)
         with torch.enable_grad(), running(network, precision), narrowed(network, positions):
-            with states_of(network if layers else None) as states:
+            with states_of(network, skip) as states:
                 logits = wide(network(inputs_embeds=x, use_cache=False).logits)
             own = [
                 objectives[i].function(logits[k, : counts[k]], torch.tensor(asked[i].answer, device=logits.device))
                 for k, i in enumerate(group)
             ]
             progress("backward", done, len(asked))
-            gradients = torch.autograd.grad(torch.cat(own).sum(), states if layers else [x])
+            # From the upper layers' states the backward pass goes no further down.
+            gradients = torch.autograd.grad(torch.cat(own).sum(), states or [x])
         scores = torch.zeros(ids.shape, dtype=wide(x).dtype, device=x.device)
-        for gradient, state in zip(gradients, states if layers else [x], strict=True):
+        for gradient, state in zip(gradients, states or [x], strict=True):
             length = torch.linalg.vector_norm(wide(gradient), dim=-1).to(scores.device)  # [rows, tokens]
-            if layers:
+            if states:
                 length = length * torch.linalg.vector_norm(wide(state.detach()), dim=-1).to(scores.device)
             scores += length
         for k, i in enumerate(group):
@@ -160,15 +161,15 @@ def gradients_of(
 
 
 @contextmanager
-def states_of(network: Any | None) -> Iterator[list[Tensor]]:
-    """Collect the hidden states that each decoder layer is given; nothing for None."""
+def states_of(network: Any, skip: float | None) -> Iterator[list[Tensor]]:
+    """Collect the hidden states that each decoder layer is given, but for the lower ``skip`` share; none for None."""
     states: list[Tensor] = []
 
     def see(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         states.append(args[0] if args else kwargs["hidden_states"])
 
-    layers = [] if network is None else decoder_layers(network)
-    hooks = [layer.register_forward_pre_hook(see, with_kwargs=True) for layer in layers or []]
+    layers = [] if skip is None else decoder_layers(network)
+    hooks = [h.register_forward_pre_hook(see, with_kwargs=True) for h in layers[int((skip or 0) * len(layers)) :]]
     try:
         yield states
     finally:

@@ -35,10 +35,14 @@ SLOPE = 4.0
 
 @dataclass(frozen=True)
 class Mode:
-    """A way to ask. ``question``: a negative answer judges the text; else the query's likelihood does. ``answered``:
-    tokens are scored by what the model would answer; else by the query's likelihood. ``method`` scores them where none
-    is named; ``lifted``: and its scores are multiplied by their sentence's mean. ``middle``: how much likelier a text
-    makes the query that is about it as like as not, in nats a token. ``deprecated`` says why."""
+    """A way to ask.
+
+    - ``question``: a negative answer judges the text; else the query's likelihood does.
+    - ``answered``: tokens are scored by what the model would answer; else by the query's likelihood.
+    - ``method`` scores them where none is named; ``lifted``: by sentence too (``sentencewise``).
+    - ``middle``: how much likelier a text makes a query that it is about as like as not, in nats a token.
+    - ``deprecated`` says why.
+    """
 
     name: str
     description: str

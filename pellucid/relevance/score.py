@@ -78,8 +78,8 @@ def relevances(
 
     - ``mode``: how the model is asked (``MODES``); ``auto`` takes the best that was measured for each of the two.
     - ``method``, ``parameters``: what scores tokens, the mode's own where it is None: the norm of the gradient
-      (``saliency``), or in the mode ``answer`` ``layered_saliency``, each token's score times the mean of its
-      sentence's, because what answers a query stands in a sentence about it.
+      (``saliency``), or in the mode ``answer`` ``layered_saliency``, each token's score times the square of its
+      sentence's mean, because what answers a query stands in a sentence about it.
     - ``degree_only``: no scores, and no graph is built.
     - ``language``, ``template``, ``window``, ``max_tokens``: see ``reading.Settings``.
     - ``checkpointing``: run each layer again on the way back and keep one layer's graph at a time; ``auto`` where the

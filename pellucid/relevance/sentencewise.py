@@ -1,4 +1,4 @@
-"""Each token's score times the mean of its sentence's: what answers a query stands in a sentence about it.
+"""Each token's score times the square of its sentence's mean: what answers a query stands in a sentence about it.
 
 tokens = by_sentence(text, tokens)
 """
@@ -16,9 +16,8 @@ from pellucid.trace.segments import sentences
 
 
 def by_sentence(text: str, tokens: Sequence[Part]) -> tuple[Part, ...]:
-    """Tokens whose scores are multiplied by the mean score of the tokens of their sentence, over the text's mean, so
-    that the unit stays and a text of one sentence keeps its scores. Scores that are None stay so, and count for no
-    mean."""
+    """Tokens whose scores are multiplied by (the mean score of their sentence / the text's mean)^2, so that the unit
+    stays and a text of one sentence keeps its scores. Scores that are None stay so, and count for no mean."""
     known = [t.score for t in tokens if t.score is not None]
     whole = float(np.mean(known)) if known else 0.0
     if not whole:
@@ -28,7 +27,7 @@ def by_sentence(text: str, tokens: Sequence[Part]) -> tuple[Part, ...]:
     for t, k in zip(tokens, owner, strict=True):
         if t.score is not None:
             of.setdefault(k, []).append(t.score)
-    factor = {k: float(np.mean(v)) / whole for k, v in of.items()}
+    factor = {k: (float(np.mean(v)) / whole) ** 2 for k, v in of.items()}
     return tuple(
         t if t.score is None else replace(t, score=t.score * factor[k]) for t, k in zip(tokens, owner, strict=True)
     )

@@ -23,9 +23,6 @@ from pellucid.trace.layers import decoder_layers
 from pellucid.trace.memory import Plan, Shape, whole_graph
 from pellucid.trace.methods import method
 
-#: Methods that run many questions at a time.
-BATCHED = ("saliency", "layered_saliency")
-
 
 @dataclass(frozen=True)
 class How:
@@ -49,13 +46,14 @@ def token_scores(
     longest = max(asked, key=length)
     need = whole_graph(Shape.of(loaded.network), tokens=length(longest), targets=len(longest.answer))
     by_layer = how.checkpointing is True or (how.checkpointing == "auto" and need > how.allowed)
-    layers = how.method == "layered_saliency"
-    if how.method in BATCHED and not by_layer and not (layers and not decoder_layers(loaded.network)):
+    layered = how.method == "layered_saliency" and bool(decoder_layers(loaded.network))
+    if (how.method == "saliency" or layered) and not by_layer:
+        known = method(how.method)
         found = gradients_of(
             loaded,
             asked,
             objectives,
-            layers=layers,
+            skip=float({**known.parameters, **how.parameters}["skip"]) if layered else None,
             allowed=how.allowed,
             precision=how.precision,
             progress=progress,

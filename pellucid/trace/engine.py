@@ -24,7 +24,7 @@ from pellucid.progress import Progress, silent
 from pellucid.trace import rows as row_attention
 from pellucid.trace.inside import attention, plain_experts, precision
 from pellucid.trace.kernels import check_gradient
-from pellucid.trace.layers import LayerInput, NoTapeError, Seen, Tape, layer_inputs
+from pellucid.trace.layers import LayerInput, NoTapeError, Seen, Tape, decoder_layers, layer_inputs
 from pellucid.trace.logits import continued_logits, target_logits, wide
 from pellucid.trace.memory import Plan, Shape, plan, whole_graph
 from pellucid.trace.objective import Function, Objective
@@ -208,9 +208,10 @@ class Run:
             self.shared[key] = found, self.logits, self.plan, self.precision
         return scores
 
-    def from_states(self, function: FromGradient, *, backward: Backward | None = None) -> Scores:
-        """Scores that add up over depth: ``function(gradient, states)`` of the stream before every decoder layer, for
-        the price of ``from_gradient``. Raises ``ModelError`` for a network without decoder layers."""
+    def from_states(self, function: FromGradient, *, backward: Backward | None = None, skip: float = 0.0) -> Scores:
+        """Scores that add up over depth: ``function(gradient, states)`` of the stream before every decoder layer but
+        the lower ``skip`` share of them, for the price of ``from_gradient``. Raises ``ModelError`` for a network
+        without decoder layers."""
         plain = self.embeddings
         states: dict[int, Tensor] = {}
         whole: dict[int, Tensor] = {}  # the whole answer's gradients [tokens, width]: the sums of the rows'
@@ -218,7 +219,11 @@ class Run:
         matrix = torch.full((self.targets, plain.shape[0]), torch.nan, dtype=plain.dtype, device=plain.device)
         matrix[self.selected] = 0
 
+        first = int(skip * len(decoder_layers(self.loaded.network)))
+
         def watch(depth: int, rows: list[int], gradient: Tensor, hidden: Tensor) -> None:
+            if depth < first:
+                return
             gradient, states[depth] = wide(gradient), wide(hidden)
             if self.per_token:
                 matrix[rows] += function(gradient, states[depth]).to(matrix.device)

@@ -102,7 +102,8 @@ def test_likelihood_is_what_it_says(tiny) -> None:  # type: ignore[no-untyped-de
 @pytest.mark.parametrize("name", ["llama", "gemma3"])
 def test_answer_is_what_it_says(tiny, name: str) -> None:  # type: ignore[no-untyped-def]
     """The query's likelihood where it stands, and the model's next token after the opening, in one sequence; gradient
-    norm times state norm over layers from transformers' own hidden states, times the sentence's mean."""
+    norm times state norm over the upper layers from transformers' own hidden states, times the sentence's mean
+    squared."""
     model = tiny(name, torch.float64)
     found = relevance(model, QUERY, TEXT, mode="answer", language="en")
     w = wording("answer", "en")
@@ -124,7 +125,7 @@ def test_answer_is_what_it_says(tiny, name: str) -> None:  # type: ignore[no-unt
     out = model.network(inputs_embeds=x, output_hidden_states=True)
     p = torch.softmax(out.logits[0, -1].detach(), -1)
     best = p.topk(CANDIDATES).indices
-    states = out.hidden_states[:-1]
+    states = out.hidden_states[:-1][len(out.hidden_states[:-1]) // 2 :]
     gradients = torch.autograd.grad((p[best] * out.logits[0, -1, best]).sum(), states)
     score = sum(g.norm(dim=-1) * h.detach().norm(dim=-1) for g, h in zip(gradients, states, strict=True))[0]
     raw: dict[tuple[int, int], float] = {}
@@ -135,7 +136,7 @@ def test_answer_is_what_it_says(tiny, name: str) -> None:  # type: ignore[no-unt
     parts = sentences(TEXT)
     of = {k: max(i for i, (a, _) in enumerate(parts) if a < k[1] or i == 0) for k in raw}
     means = {i: np.mean([v for k, v in raw.items() if of[k] == i]) for i in set(of.values())}
-    lifted = {k: v * means[of[k]] / np.mean(list(raw.values())) for k, v in raw.items()}
+    lifted = {k: v * (means[of[k]] / np.mean(list(raw.values()))) ** 2 for k, v in raw.items()}
     assert {(t.start, t.end): t.score for t in found.tokens} == pytest.approx(lifted, rel=1e-6)
     assert found.method == "layered_saliency by sentence"
     assert [a.probability for a in found.answer] == pytest.approx(p.topk(5)[0].tolist())

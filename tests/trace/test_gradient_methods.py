@@ -286,23 +286,26 @@ def test_layered_gim_is_state_times_gradient_where_nothing_is_modified(  # type:
     close(scores(model, "layered_gim", **options)[1].total, found.total)
 
 
+@pytest.mark.parametrize("skip", [0.0, 0.5])
 @pytest.mark.parametrize("plan", [PLANS[0], replace(PLANS[1], batched=True), PLANS[2]])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gpt_neox", "gemma2", "gemma3", "mixtral"])
 def test_layered_saliency_is_norms_of_transformers_own_states(  # type: ignore[no-untyped-def]
-    tiny, name: str, plan: Plan, monkeypatch: pytest.MonkeyPatch
+    tiny, name: str, plan: Plan, skip: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny(name, torch.float64)
     monkeypatch.setattr(Run, "_planned", lambda self, squares: plan)
-    _, found = scores(model, "layered_saliency", per_token=True)
+    _, found = scores(model, "layered_saliency", per_token=True, skip=skip)
     assert found.matrix is not None
     x = model.network.get_input_embeddings()(torch.tensor([PROMPT + ANSWER])).detach().requires_grad_(True)
     out = model.network(inputs_embeds=x, output_hidden_states=True, use_cache=False)
     rows = torch.log_softmax(out.logits[0, len(PROMPT) - 1 : -1], -1)
     values = rows[torch.arange(len(ANSWER)), ANSWER]
 
+    states = out.hidden_states[int(skip * (len(out.hidden_states) - 1)) : -1]
+
     def norms(v: Tensor) -> Tensor:
-        gradients = torch.autograd.grad(v, out.hidden_states[:-1], retain_graph=True)
-        pairs = zip(gradients, out.hidden_states[:-1], strict=True)
+        gradients = torch.autograd.grad(v, states, retain_graph=True)
+        pairs = zip(gradients, states, strict=True)
         return sum((g.norm(dim=-1) * h.detach().norm(dim=-1) for g, h in pairs), torch.zeros(1))[0]
 
     close(found.total, norms(values.sum()))
@@ -446,6 +449,7 @@ def test_gim_refuses_a_norm_that_it_does_not_know(tiny) -> None:  # type: ignore
         ("gradient_shap", {"baselines": []}, "baselines is empty"),
         ("gim", {"temperature": 0.0}, "temperature should be above 0"),
         ("layered_gim", {"output_temperature": -1.0}, "output_temperature should be above 0, given -1"),
+        ("layered_saliency", {"skip": 1.0}, "skip should be a share of the layers from 0 to below 1, given 1"),
         ("layered_gim", {"negative": 1.5}, "negative should be a share from 0 to 1, given 1.5"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Layered saliency: gradient norm times state norm, before every layer, added up.
+"""Layered saliency: gradient norm times state norm before every layer of the upper half, added up.
 
     pellucid explain --method layered_saliency "What is the capital of France?"
 
@@ -6,9 +6,12 @@ With h_lj the state of position j before layer l, and g_lj the objective's gradi
 
     score_j = sum_l ||g_lj||_2 ||h_lj||_2,
 
-the largest first-order change that turning the state could make, layer by layer. The norm at the embeddings alone
-depends on how long a token's embedding happens to be (the first norm divides by it: half as long, twice the gradient),
-and on what the token does in the first layer only. Never negative. The same forward and backward pass as saliency's.
+the largest first-order change that turning the state could make, layer by layer, for the layers above the lower
+``skip`` share. The norm at the embeddings alone depends on how long a token's embedding happens to be (the first norm
+divides by it: half as long, twice the gradient). Half-way up a position holds what its token means where it stands,
+and something of its neighbours: it says where the answer was read, and less which word made it so.
+
+Never negative. The same forward and backward pass as saliency's, or less of it.
 
 Ours; measured in docs/leaderboard.md, where it scores tokens for ``relevance``. After Simonyan et al. 2014
 (arXiv:1312.6034), and layer gradients as captum has them.
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pellucid.errors import OptionError
 from pellucid.trace.methods import Method
 
 if TYPE_CHECKING:
@@ -34,14 +38,16 @@ def lengths(gradient: Tensor, states: Tensor) -> Tensor:
     return found
 
 
-def layered_saliency(run: Run) -> Scores:
-    """Gradient norm times state norm, summed over the layers."""
-    return run.from_states(lengths)
+def layered_saliency(run: Run, *, skip: float) -> Scores:
+    """Gradient norm times state norm, summed over the upper layers."""
+    if not 0 <= skip < 1:
+        raise OptionError(f"skip should be a share of the layers from 0 to below 1, given {skip}")
+    return run.from_states(lengths, skip=skip)
 
 
 METHOD = Method(
     name="layered_saliency",
-    description="gradient norm times state norm before every layer: how much a token matters at any depth",
+    description="gradient norm times state norm, over the upper half of the layers: where the answer was read",
     paper="ours; after Simonyan et al. 2014, arXiv:1312.6034",
     formula="sum_l ||g_lj|| ||h_lj||",
     cost="1 forward, 1 backward (1 backward a target token for the matrix)",
@@ -49,4 +55,5 @@ METHOD = Method(
     needs="gradient",
     kinds=("causal",),
     function=layered_saliency,
+    parameters={"skip": 0.5},
 )
