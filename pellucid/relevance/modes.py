@@ -14,7 +14,8 @@ p held constant: raw logits and not probabilities, so that a confident answer do
 
 SLOPE and each mode's middle (nats) were read off tuning paragraphs, docs/decisions.md says which. The mode ``answer``
 puts the query after the text and lets the model answer it, in one pass: the degree is the likelihood mode's, of the
-query where it stands, and tokens are scored by the sum above over what the model would answer.
+query where it stands, and tokens are scored by the sum above over what the model would answer, plus l(text): a query
+that asks nothing has no answer to speak of, and still is likelier for what the text says about it.
 """
 
 from __future__ import annotations
@@ -98,9 +99,9 @@ def modes_of(name: str) -> tuple[Mode, Mode]:
     return mode(names[0]), mode(names[1])
 
 
-def answer_objective(negative: int | None) -> Objective:
-    """sum_i p_i z_i over the likeliest answers, p held constant, the negative one left out; of the last target alone,
-    nothing of the others."""
+def answer_objective(negative: int | None, query: int) -> Objective:
+    """sum_i p_i z_i over the likeliest answers i, p held constant, the ``negative`` one left out: the last target's
+    number. The first ``query`` targets are the query's tokens, with their mean log-probability between them."""
 
     def function(logits: Tensor, ids: Tensor) -> Tensor:
         last = logits[..., -1:, :]  # [..., 1, vocabulary]
@@ -108,20 +109,24 @@ def answer_objective(negative: int | None) -> Objective:
         if negative is not None:
             p[..., negative] = 0
         weights, best = p.topk(min(CANDIDATES, p.shape[-1]), -1)
-        value = (weights * last.gather(-1, best)).sum(-1)
-        return torch.cat([torch.zeros_like(logits[..., :-1, 0]), value], -1)
+        answer = (weights * last.gather(-1, best)).sum(-1)
+        before = logits[..., :query, :]
+        said = logprob(before, ids[:query]) / max(query, 1)
+        between = torch.zeros_like(logits[..., query:-1, 0])
+        return torch.cat([said, between, answer], -1)  # [..., targets]
 
-    return Objective("relevance", "sum_i p_i z_i, the likeliest i but the negative answer", "logits", function)
+    return Objective("relevance", "sum_i p_i z_i of the answer, and mean log p(query)", "logits", function)
 
 
 QUERY_OBJECTIVE = Objective("relevance", "log p(query | text)", "nats", logprob)
 
 
-def objective_of(mode: Mode, negative: int) -> Objective:
-    """What tokens are scored by; ``negative`` is the negative answer's first token, for a question."""
-    if mode.answered:
-        return answer_objective(negative if mode.question else None)
-    return QUERY_OBJECTIVE
+def objective_of(mode: Mode, negative: int, query: int) -> Objective:
+    """What tokens are scored by. ``negative`` is the negative answer's first token, for a question; ``query`` how many
+    of the answer's tokens are the query's, for the mode answer."""
+    if mode.question:
+        return answer_objective(negative, 0)
+    return answer_objective(None, query) if mode.answered else QUERY_OBJECTIVE
 
 
 def question_degree(logits: Tensor, negative: int) -> tuple[float, float]:

@@ -55,11 +55,12 @@ def check_content(text: str) -> None:
 
 def ask(loaded: LoadedModel, query: str, text: str, *, mode: str, wording: Wording, first: int = 0) -> Asked:
     """Put query and text into the wording; ``first`` is where ``text`` begins in the user's whole text."""
+    query = query.strip()
     message, begin, at = wording.filled(query, text)
     encoded = encode(loaded, message, thinking=False)
     places = _places(encoded, begin, begin + len(text), first)
     if mode == "likelihood":
-        answer = encode_target(loaded, encoded, query.strip())
+        answer = encode_target(loaded, encoded, query)
         return Asked(encoded.ids, answer, places, len(answer))
     before = encode_target(loaded, encoded, wording.answer)
     if mode == "answer":
@@ -70,12 +71,13 @@ def ask(loaded: LoadedModel, query: str, text: str, *, mode: str, wording: Wordi
 
 def bare(loaded: LoadedModel, query: str, wording: Wording, *, mode: str) -> Asked:
     """The likelihood or the answer mode's question without a text."""
+    query = query.strip()
     message = wording.bare.replace("{query}", query)
     encoded = encode(loaded, message, thinking=False)
     if mode == "answer":
         at = wording.bare.index("{query}")
         return _answered(encoded, [], [], (at, at + len(query)))
-    answer = encode_target(loaded, encoded, query.strip())
+    answer = encode_target(loaded, encoded, query)
     return Asked(encoded.ids, answer, [], len(answer))
 
 

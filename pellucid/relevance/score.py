@@ -167,7 +167,7 @@ def relevances(
                 token_mode=fine.name,
                 language=read.language,
                 method=f"{method} by sentence" if lifted else method,
-                unit=objective_of(fine, 0).unit,
+                unit=objective_of(fine, 0, 1).unit,
                 tokens=tokens,
                 windows=windows,
                 answer=_answers(loaded, fine, fine_read, (logits or coarse)[here : here + len(fine_read.asked)], best),

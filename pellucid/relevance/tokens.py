@@ -42,7 +42,7 @@ def token_scores(
 
     By layer, one question at a time, where the whole graph of the longest does not fit, or ``checkpointing`` asks.
     """
-    objectives = [objective_of(mode, a.answer[0]) for a in asked]
+    objectives = [objective_of(mode, a.answer[0], a.query) for a in asked]
     longest = max(asked, key=length)
     need = whole_graph(Shape.of(loaded.network), tokens=length(longest), targets=len(longest.answer))
     by_layer = how.checkpointing is True or (how.checkpointing == "auto" and need > how.allowed)

@@ -101,7 +101,7 @@ def test_likelihood_is_what_it_says(tiny) -> None:  # type: ignore[no-untyped-de
 
 @pytest.mark.parametrize("name", ["llama", "gemma3"])
 def test_answer_is_what_it_says(tiny, name: str) -> None:  # type: ignore[no-untyped-def]
-    """The query's likelihood where it stands, and the model's next token after the opening, in one sequence; gradient
+    """The query's likelihood where it stands, and the model's next token, in one sequence; their sum's gradient
     norm times state norm over the upper layers from transformers' own hidden states, times the sentence's mean
     squared."""
     model = tiny(name, torch.float64)
@@ -126,7 +126,10 @@ def test_answer_is_what_it_says(tiny, name: str) -> None:  # type: ignore[no-unt
     p = torch.softmax(out.logits[0, -1].detach(), -1)
     best = p.topk(CANDIDATES).indices
     states = out.hidden_states[:-1][len(out.hidden_states[:-1]) // 2 :]
-    gradients = torch.autograd.grad((p[best] * out.logits[0, -1, best]).sum(), states)
+    own = [i for i, t in enumerate(encoded.tokens) if t.start is not None and t.start < at + len(QUERY) and t.end > at]
+    rows = torch.log_softmax(out.logits[0], -1)
+    said = sum(rows[i - 1, ids[i]] for i in own) / len(own)
+    gradients = torch.autograd.grad((p[best] * out.logits[0, -1, best]).sum() + said, states)
     score = sum(g.norm(dim=-1) * h.detach().norm(dim=-1) for g, h in zip(gradients, states, strict=True))[0]
     raw: dict[tuple[int, int], float] = {}
     for q in ask(model, QUERY, TEXT, mode="answer", wording=w).places:
