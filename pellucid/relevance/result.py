@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -142,15 +142,16 @@ class Relevance:
 
     @classmethod
     def from_dict(cls, data: object) -> Relevance:
-        """From plain data. Raises ``SchemaError``."""
+        """From plain data; keys that are not known are passed over. Raises ``SchemaError``."""
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             raise SchemaError(f'not a relevance result: expected an object with "schema": "{SCHEMA}"')
         try:
-            given = {k: v for k, v in data.items() if k != "schema"}
-            given["tokens"] = tuple(Part(**t) for t in data["tokens"])
-            given["windows"] = tuple(WindowDegree(**w) for w in data["windows"])
-            given["answer"] = tuple(Answer(**a) for a in data["answer"])
-            given["model"] = ModelInfo(**data["model"])
+            known = {f.name for f in fields(cls)}
+            given = {k: v for k, v in data.items() if k in known}
+            given["tokens"] = tuple(_read(Part, t) for t in data["tokens"])
+            given["windows"] = tuple(_read(WindowDegree, w) for w in data["windows"])
+            given["answer"] = tuple(_read(Answer, a) for a in data["answer"])
+            given["model"] = _read(ModelInfo, data["model"])
             return cls(**given)
         except (KeyError, TypeError) as e:
             raise SchemaError(f"not a whole relevance result: {e}") from None
@@ -185,3 +186,8 @@ class Relevance:
     def __repr__(self) -> str:
         best = ", ".join(repr(t.text.strip()) for t in self.top(3))
         return f"Relevance({self.query!r}: {self.degree:.2f}; top: {best})"
+
+
+def _read(kind: type[Any], data: dict[str, Any]) -> Any:
+    """One part of a result from plain data, without the keys that it does not know."""
+    return kind(**{f.name: data[f.name] for f in fields(kind)})

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -247,6 +248,11 @@ def test_json_and_back(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped
     assert again.to_dict() == found.to_dict()
     score = json.loads(found.to_json())["tokens"][2]["score"]
     assert score == float(f"{found.tokens[2].score:.5g}")
+    schema = json.loads((Path(__file__).parents[2] / "docs" / "pellucid.relevance-1.schema.json").read_text())
+    for options in ({}, {"mode": "count", "debug": True}, {"degree_only": True}, {"window": 16, "max_tokens": 30}):
+        jsonschema.validate(json.loads(relevance(tiny(), QUERY, TEXT, **options).to_json()), schema)
+    newer = {**found.to_dict(), "colour": 1, "tokens": [{**t, "colour": 2} for t in found.to_dict()["tokens"]]}
+    assert pellucid.Relevance.from_dict(newer).to_dict() == found.to_dict()
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(SchemaError, match="not a relevance result"):
         pellucid.Relevance.load(tmp_path / "x.json")

@@ -298,13 +298,13 @@ def test_by_layer_with_a_head_on_all_positions(tiny, monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(found.total, expected.total)
 
 
-def test_fast_precision_ranks_as_full_does(embedded) -> None:  # type: ignore[no-untyped-def]
+def test_fast_precision_ranks_as_full_does(embedded, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """On any CPU: where bfloat16 is not quicker, it is right all the same."""
     from scipy.stats import spearmanr
 
-    from pellucid.trace.inside import native_bfloat16
+    from pellucid.trace import inside
 
-    if not native_bfloat16(torch.device("cpu")):
-        pytest.skip("this CPU has no bfloat16 products")
+    monkeypatch.setattr(inside, "native_bfloat16", lambda device: True)
     tokens = embedded.loaded.tokenizer(
         "The ship left the harbour at dawn with forty sailors, a cook and a cat. " * 6
     ).input_ids
@@ -320,10 +320,18 @@ def test_fast_precision_ranks_as_full_does(embedded) -> None:  # type: ignore[no
         assert spearmanr(matrices["full"][i, seen], matrices["fast"][i, seen]).statistic >= 0.995
 
 
-def test_fast_is_full_where_it_would_not_help(tiny) -> None:  # type: ignore[no-untyped-def]
+def test_fast_is_full_where_it_would_not_help(tiny, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    from pellucid.trace import inside
+
     model = tiny(dtype=torch.bfloat16)
     with precision(model.network, "fast") as used:
         assert used == "full"
+    single = tiny()
+    for quicker in (False, True):
+        monkeypatch.setattr(inside, "quicker_bfloat16", lambda quicker=quicker: quicker)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+        with precision(single.network, "fast") as used:
+            assert used == ("fast" if quicker else "full")
     with (
         pytest.raises(OptionError, match=r"unknown precision 'turbo': expected one of full, fast"),
         precision(model.network, "turbo"),
