@@ -72,10 +72,7 @@ class Board:
         labels = list(dict.fromkeys(r["method"] for r in lines if "method" in r))
         seed = int(settings.get("seed", 0))
         rows = [_row(label, [r for r in lines if r.get("method") == label], random, seed) for label in labels]
-        if reference is None and REFERENCE in labels:
-            reference = REFERENCE
-        if reference is not None and reference not in labels:
-            raise unknown("row to compare with", reference, labels)
+        reference = reference_of(reference, labels, REFERENCE)
         for row in rows if reference is not None else []:
             row.beside.update({m: paired(lines, row.label, str(reference), m, seed=seed) for m in COMPARED})
         rows.append(Row(RANDOM, len(random), 0.0, 0.0, _means(list(random.values()), seed)))
@@ -91,16 +88,27 @@ class Board:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data in schema ``pellucid.leaderboard/1``; what is undefined is None."""
-
-        def plain(x: Any) -> Any:
-            if isinstance(x, Mapping):
-                return {k: plain(v) for k, v in x.items()}
-            if isinstance(x, list | tuple):
-                return [plain(v) for v in x]
-            return None if isinstance(x, float) and not math.isfinite(x) else x
-
         found: dict[str, Any] = {"schema": SCHEMA, **plain(asdict(self))}
         return found
+
+
+def plain(x: Any) -> Any:
+    """Lists and dictionaries that JSON can hold; a float that is no number becomes None."""
+    if isinstance(x, Mapping):
+        return {k: plain(v) for k, v in x.items()}
+    if isinstance(x, list | tuple):
+        return [plain(v) for v in x]
+    return None if isinstance(x, float) and not math.isfinite(x) else x
+
+
+def reference_of(reference: str | None, labels: Sequence[str], usual: str) -> str | None:
+    """The row that others are compared with: the ``usual`` one where None is asked for and it was measured. Raises
+    ``OptionError`` for one that was not."""
+    if reference is None:
+        return usual if usual in labels else None
+    if reference not in labels:
+        raise unknown("row to compare with", reference, list(labels))
+    return reference
 
 
 def _row(label: str, lines: list[Mapping[str, Any]], random: Mapping[str, Mapping[str, Any]], seed: int) -> Row:

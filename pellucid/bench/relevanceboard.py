@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pellucid.errors import unknown
+from pellucid.bench.board import plain, reference_of
 from pellucid.relevance.modes import AUTO
 from pellucid.trace.curves import roc_area
 
@@ -63,10 +63,7 @@ class RelevanceBoard:
         """From records; ``reference`` is ``auto`` where it is None and was measured. Raises ``OptionError`` for one
         that was not."""
         labels = list(dict.fromkeys(str(r["row"]) for r in lines))
-        if reference is None and AUTO in labels:
-            reference = AUTO
-        if reference is not None and reference not in labels:
-            raise unknown("row to compare with", reference, labels)
+        reference = reference_of(reference, labels, AUTO)
         seed = int(settings.get("seed", 0))
         by = {label: {r["example"]: r for r in lines if r["row"] == label} for label in labels}
         rows = []
@@ -86,14 +83,6 @@ class RelevanceBoard:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data in schema ``pellucid.relevance-board/1``; what is undefined is None."""
-
-        def plain(x: Any) -> Any:
-            if isinstance(x, Mapping):
-                return {k: plain(v) for k, v in x.items()}
-            if isinstance(x, list | tuple):
-                return [plain(v) for v in x]
-            return None if isinstance(x, float) and not math.isfinite(x) else x
-
         found: dict[str, Any] = {"schema": SCHEMA, **plain(asdict(self))}
         return found
 
