@@ -56,6 +56,9 @@ def texts(model: Any) -> tuple[str, list[str], list[str], list[str]]:
 def plain_way(model: Any, asked: Asked) -> Callable[[], Any]:
     """Degree and scores as one would first write them."""
     network = model.loaded.network
+    # transformers 5.24 renames the switch.
+    kind = "activation" if hasattr(network, "activation_checkpointing_enable") else "gradient"
+    enable, disable = (getattr(network, f"{kind}_checkpointing_{what}") for what in ("enable", "disable"))
     ids = torch.tensor([asked.prompt + asked.answer])
     count = len(asked.answer)
     bare = ask(model.loaded, QUERY, "\n", mode="likelihood", wording=wording("likelihood", "en"))
@@ -69,16 +72,16 @@ def plain_way(model: Any, asked: Asked) -> Callable[[], Any]:
         wanted = [p.requires_grad for p in network.parameters()]
         try:
             network.requires_grad_(True).train()
-            network.gradient_checkpointing_enable()
+            enable()
             x = network.get_input_embeddings()(ids).detach().requires_grad_(True)
             value = query(network(inputs_embeds=x, use_cache=False).logits, ids)
             value.backward()
             assert x.grad is not None
             with torch.no_grad():
                 beside = query(network(without, use_cache=False).logits, without)
-            return float(value - beside), x.grad.norm(dim=-1)
+            return float(value.detach() - beside), x.grad.norm(dim=-1)
         finally:
-            network.gradient_checkpointing_disable()
+            disable()
             network.zero_grad(set_to_none=True)
             network.eval()
             for p, w in zip(network.parameters(), wanted, strict=True):

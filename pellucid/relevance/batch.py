@@ -1,11 +1,12 @@
 """Several questions in one pass: logits where each answer is, and gradients of one number a question.
 
-    rows = logits_of(loaded, asked)                 # a list of [targets, vocabulary]
-    gradients_of(loaded, asked, objectives)         # a list of ([targets, vocabulary], [prompt tokens])
+    rows = logits_of(loaded, asked)                 # a list of [read, vocabulary]
+    gradients_of(loaded, asked, objectives)         # a list of ([read, vocabulary], [prompt tokens])
 
-Rows of one batch are filled up at the end, where the causal mask hides it. The head sees the answers' positions alone:
-a hook narrows what it is given, so that no family needs to be known. Rows do not touch each other, so one backward pass
-of the sum gives every row its own gradient.
+Rows of one batch are filled up at the end, where the causal mask hides it. The head sees the positions that are read
+alone (``Asked.read``): a hook narrows what it is given, so that no family needs to be known. Rows do not touch each
+other, so one backward pass of the sum gives every row its own gradient. What all questions begin with, the template's
+own words mostly, runs once (``shared``): nothing of it depends on the texts, and nothing in it is scored.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
 from pellucid.relevance.head import narrowed
 from pellucid.relevance.question import Asked
-from pellucid.relevance.shared import shared_logits
+from pellucid.relevance.shared import Beginning, shared_logits
 from pellucid.trace.inside import precision as running
 from pellucid.trace.layers import decoder_layers
 from pellucid.trace.logits import wide
@@ -30,21 +31,52 @@ from pellucid.trace.objective import Objective
 
 #: Tokens that run together, at most: on two cores more is no faster.
 TOKENS = {"cpu": 1024, "cuda": 32768, "mps": 4096}
+#: What a pass costs beside its tokens, in tokens: less filling up is worth no more passes than that.
+PASS = 64
+#: A common beginning is a pass of its own: worth it from so many questions and so many tokens on.
+SHARING, SHARED = 4, 8
 
 
-def batches(loaded: LoadedModel, asked: Sequence[Asked], *, allowed: int, graph: bool) -> list[list[int]]:
-    """Rows that run together: of like lengths, and of no more tokens than are quick or fit."""
+def beginning_of(
+    loaded: LoadedModel, asked: Sequence[Asked], precision: str, *, scored: bool = False
+) -> Beginning | None:
+    """What all questions begin with, where running it once pays; no token of a text where these are ``scored``."""
+    if len(asked) < SHARING:
+        return None
+    first = asked[0].prompt
+    common = min(len(a.prompt) for a in asked) - 1  # the last token predicts the answer
+    if scored:
+        common = min([common, *(a.places[0].index for a in asked if a.places)])
+    for a in asked:
+        common = next((k for k in range(common) if a.prompt[k] != first[k]), common)
+    return Beginning.of(loaded, first[:common], precision=precision) if common >= SHARED else None
+
+
+def batches(
+    loaded: LoadedModel, asked: Sequence[Asked], *, allowed: int, graph: bool, common: int = 0
+) -> list[list[int]]:
+    """Rows that run together: so that the tokens that run, those that fill up shorter rows too, and ``PASS`` for each
+    batch are fewest; no more of them at once than are quick or fit. Each row's ``common`` first ones do not run."""
     shape = Shape.of(loaded.network)
     each = (7 * shape.width + 4 * shape.mlp) * shape.size * (shape.layers if graph else 2)  # bytes a token
     most = max(1, min(TOKENS.get(loaded.device.type, 4096), allowed // max(each, 1)))
-    order = sorted(range(len(asked)), key=lambda i: length(asked[i]))
+    order = sorted(range(len(asked)), key=lambda i: -length(asked[i]))
+    sizes = [length(asked[i]) - common for i in order]
+    # Best cuts of the sorted rows: what a batch ending before row j costs least, and where it begins.
+    cost, begins = [0] + [0] * len(order), [0] * (len(order) + 1)
+    for j in range(1, len(order) + 1):
+        ways = [(cost[j - 1] + PASS + sizes[j - 1], j - 1)]  # a row alone runs, however long
+        for i in range(j - 2, -1, -1):
+            if sizes[i] * (j - i) > most:
+                break
+            ways.append((cost[i] + PASS + sizes[i] * (j - i), i))
+        cost[j], begins[j] = min(ways)
     found: list[list[int]] = []
-    for i in reversed(order):  # the longest first: what does not fit is seen at once
-        if found and length(asked[found[-1][0]]) * (len(found[-1]) + 1) <= most:
-            found[-1].append(i)
-        else:
-            found.append([i])
-    return found
+    end = len(order)
+    while end:
+        found.append(order[begins[end] : end])
+        end = begins[end]
+    return found[::-1]  # the longest first: what does not fit is seen at once
 
 
 def length(asked: Asked) -> int:
@@ -52,19 +84,20 @@ def length(asked: Asked) -> int:
     return len(asked.prompt) + len(asked.answer) - 1
 
 
-def _batch(loaded: LoadedModel, rows: Sequence[Asked]) -> tuple[Tensor, Tensor, list[int]]:
-    """ids [rows, longest], the positions that predict each answer [rows, most targets], and how many count."""
-    most = max(len(a.answer) for a in rows)
-    longest = max(length(a) for a in rows)
+def _batch(loaded: LoadedModel, rows: Sequence[Asked], common: int) -> tuple[Tensor, Tensor, list[int]]:
+    """ids [rows, longest] without the ``common`` first ones, the positions in them that are read [rows, most], and how
+    many of these count."""
+    reads = [a.read for a in rows]
+    most = max(len(r) for r in reads)
+    longest = max(length(a) for a in rows) - common
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     positions = torch.zeros(len(rows), most, dtype=torch.long)
-    for k, a in enumerate(rows):
-        fed = [*a.prompt, *a.answer[:-1]]
+    for k, (a, read) in enumerate(zip(rows, reads, strict=True)):
+        fed = [*a.prompt, *a.answer[:-1]][common:]
         ids[k, : len(fed)] = torch.tensor(fed)
         ids[k, len(fed) :] = fed[-1]
-        here = torch.arange(len(a.prompt) - 1, len(fed))
-        positions[k, : len(here)] = here
-    return ids.to(loaded.device), positions, [len(a.answer) for a in rows]
+        positions[k, : len(read)] = torch.tensor(read) + len(a.prompt) - 1 - common
+    return ids.to(loaded.device), positions, [len(r) for r in reads]
 
 
 def logits_of(
@@ -75,12 +108,12 @@ def logits_of(
     precision: str = "full",
     progress: Progress = silent,
 ) -> list[Tensor]:
-    """Each question's logits [targets, vocabulary], in float32 or wider, without a graph. Equal ones run once, and so
-    does a prompt with several answers (``shared``)."""
+    """Each question's logits [read, vocabulary], in float32 or wider, without a graph. Equal ones run once, and so does
+    a prompt with several answers (``shared``)."""
     network: Any = loaded.network
-    unique: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
-    where = [unique.setdefault((tuple(a.prompt), tuple(a.answer)), len(unique)) for a in asked]
-    rows = [Asked(list(prompt), list(answer), []) for prompt, answer in unique]
+    unique: dict[tuple[tuple[int, ...], tuple[int, ...], int], int] = {}
+    where = [unique.setdefault((tuple(a.prompt), tuple(a.answer), a.query), len(unique)) for a in asked]
+    rows = [Asked(list(prompt), list(answer), [], query) for prompt, answer, query in unique]
     found: list[Tensor] = [torch.empty(0)] * len(rows)
     done = 0
     prompts: dict[tuple[int, ...], list[int]] = {}
@@ -100,16 +133,18 @@ def logits_of(
         if values is None:
             break
         for i, value in zip(group, values, strict=True):
-            found[i] = value
+            found[i] = value[rows[i].read]
         alone -= set(group)
         done += len(group)
     single = sorted(alone)
-    for batch in batches(loaded, [rows[i] for i in single], allowed=allowed, graph=False):
+    beginning = beginning_of(loaded, [rows[i] for i in single], precision)
+    common = beginning.length if beginning else 0
+    for batch in batches(loaded, [rows[i] for i in single], allowed=allowed, graph=False, common=common):
         progress("inference", done, len(rows))
         group = [single[i] for i in batch]
-        ids, positions, counts = _batch(loaded, [rows[i] for i in group])
+        ids, positions, counts = _batch(loaded, [rows[i] for i in group], common)
         with torch.no_grad(), running(network, precision), narrowed(network, positions):
-            logits = wide(network(input_ids=ids, use_cache=False).logits)  # [rows, targets, vocabulary]
+            logits = wide(network(input_ids=ids, **_after(beginning, len(group))).logits)  # [rows, read, vocabulary]
         for k, i in enumerate(group):
             found[i] = logits[k, : counts[k]]
         done += len(group)
@@ -127,19 +162,22 @@ def gradients_of(
     precision: str = "full",
     progress: Progress = silent,
 ) -> list[tuple[Tensor, Tensor]]:
-    """Each question's logits [targets, vocabulary], and its prompt's scores [prompt tokens]: the norm of the gradient
-    of the sum of its objective at the input embeddings; with ``skip`` gradient norm times state norm before each
-    decoder layer but that lower share of them, added up (``trace.methods.layered_saliency``)."""
+    """Each question's logits [read, vocabulary], and its prompt's scores [prompt tokens]: the norm of the gradient of
+    the sum of its objective at the input embeddings; with ``skip`` gradient norm times state norm before each decoder
+    layer but that lower share of them, added up (``trace.methods.layered_saliency``). Tokens that all questions have
+    in common before their texts are not scored: 0."""
     network: Any = loaded.network
     found: dict[int, tuple[Tensor, Tensor]] = {}
     done = 0
-    for group in batches(loaded, asked, allowed=allowed, graph=True):
+    beginning = beginning_of(loaded, asked, precision, scored=True)
+    common = beginning.length if beginning else 0
+    for group in batches(loaded, asked, allowed=allowed, graph=True, common=common):
         progress("inference", done, len(asked))
-        ids, positions, counts = _batch(loaded, [asked[i] for i in group])
+        ids, positions, counts = _batch(loaded, [asked[i] for i in group], common)
         x = network.get_input_embeddings()(ids).detach().requires_grad_(True)
         with torch.enable_grad(), running(network, precision), narrowed(network, positions):
             with states_of(network, skip) as states:
-                logits = wide(network(inputs_embeds=x, use_cache=False).logits)
+                logits = wide(network(inputs_embeds=x, **_after(beginning, len(group))).logits)
             own = [
                 objectives[i].function(logits[k, : counts[k]], torch.tensor(asked[i].answer, device=logits.device))
                 for k, i in enumerate(group)
@@ -154,10 +192,16 @@ def gradients_of(
                 length = length * torch.linalg.vector_norm(wide(state.detach()), dim=-1).to(scores.device)
             scores += length
         for k, i in enumerate(group):
-            found[i] = logits[k, : counts[k]].detach(), scores[k, : len(asked[i].prompt)]
+            own_scores = scores[k, : len(asked[i].prompt) - common]
+            found[i] = logits[k, : counts[k]].detach(), torch.cat([own_scores.new_zeros(common), own_scores])
         done += len(group)
         progress("backward", done, len(asked))
     return [found[i] for i in range(len(asked))]
+
+
+def _after(beginning: Beginning | None, rows: int) -> dict[str, Any]:
+    """What a pass is given beside its tokens."""
+    return {"use_cache": False} if beginning is None else beginning.cache(rows)
 
 
 @contextmanager

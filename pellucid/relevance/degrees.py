@@ -20,8 +20,8 @@ from pellucid.progress import Progress, silent
 from pellucid.relevance.batch import logits_of
 from pellucid.relevance.modes import AUTO, Mode, modes_of, query_degree, query_logprob, question_degree
 from pellucid.relevance.prompts import Wording
-from pellucid.relevance.question import Asked, ask, bare, check_content, check_query
-from pellucid.relevance.reading import Reading, Settings
+from pellucid.relevance.question import Asked, check_content, check_query
+from pellucid.relevance.reading import Reader, Settings
 from pellucid.trace.memory import budget
 
 Floats = npt.NDArray[np.float64]
@@ -38,20 +38,13 @@ class Judged:
 
 
 def judged(mode: Mode, asked: Asked, logits: torch.Tensor, beside: float) -> Judged:
-    """From a question's logits [targets, vocabulary]; ``beside`` is the neutral text's log-odds, or the query's mean
+    """From a question's logits [read, vocabulary]; ``beside`` is the neutral text's log-odds, or the query's mean
     log-probability without a text."""
     if mode.question:
         degree, log_odds = question_degree(logits[0], asked.answer[0])
         return Judged(degree, log_odds, log_odds - beside)
     degree, log_odds = query_degree(mode, _query(asked, logits), beside)
     return Judged(degree, log_odds, log_odds)
-
-
-def neutral(loaded: LoadedModel, mode: Mode, query: str, wording: Wording) -> Asked:
-    """What a query's texts are compared with: the question about a text about nothing, or without a text."""
-    if mode.question:
-        return ask(loaded, query, wording.neutral, mode=mode.name, wording=wording)
-    return bare(loaded, query, wording, mode=mode.name)
 
 
 def beside_of(mode: Mode, asked: Asked, logits: torch.Tensor) -> float:
@@ -93,19 +86,19 @@ def degrees(
         check_content(t)
     chosen = modes_of(mode)[0]
     allowed = budget(memory, loaded.device)
-    settings = Settings(language, template, window, None)
+    reader = Reader(loaded, chosen, Settings(language, template, window, None))
     asked: list[Asked] = []
     owner: list[tuple[int, int]] = []
     beside: list[int] = []
     done = 0
     for i, query in enumerate(queries):
         for j, text in enumerate(texts):
-            reading = Reading.of(loaded, query, text, chosen, settings)
+            reading = reader.read(query, text)
             for a in reading.asked:
                 owner.append((i, j))
-                asked.append(a)
+                asked.append(a.said)
             # The wording follows the language of query and text, so the neutral question may differ within a query.
-            asked.append(neutral(loaded, chosen, query, reading.wording))
+            asked.append(reader.neutral(query, reading.wording))
             owner.append((-1, -1))
             beside += [len(asked) - 1] * len(reading.asked)
             done += 1

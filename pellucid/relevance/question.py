@@ -11,7 +11,7 @@ The chat template is followed where there is one, thinking switched off where it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pellucid.errors import ContextError, InputError, OptionError
 from pellucid.models.encode import Encoded, check_text, encode, encode_target
@@ -37,6 +37,17 @@ class Asked:
     answer: list[int]
     places: list[Place]
     query: int = 0
+
+    @property
+    def read(self) -> list[int]:
+        """Which of the answer's tokens are read: all, or the query's and the last where others stand between."""
+        last = len(self.answer) - 1
+        return [*range(self.query), last] if 0 < self.query < last else list(range(last + 1))
+
+    @property
+    def said(self) -> Asked:
+        """Up to the query's end, which is all that a degree needs; a question as it is."""
+        return replace(self, answer=self.answer[: self.query]) if self.query else self
 
 
 def check_query(query: str) -> None:

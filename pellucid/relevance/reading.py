@@ -1,19 +1,20 @@
 """A text as it is read for one query: the wording, and a question for each window.
 
-reading = Reading.of(loaded, query, text, mode, Settings())
+reader = Reader(loaded, mode, Settings())
+reading = reader.read(query, text)
 reading.windows, reading.asked
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pellucid.errors import ContextError, OptionError
 from pellucid.models.load import LoadedModel
 from pellucid.models.pieces import read
 from pellucid.relevance.modes import Mode
 from pellucid.relevance.prompts import LANGUAGES, Wording, language_of, own, wording
-from pellucid.relevance.question import Asked, ask
+from pellucid.relevance.question import Asked, ask, bare
 from pellucid.relevance.windows import Window, cut
 
 #: Where a model names no context, and as the most that is read at once: beyond it small models lose the thread.
@@ -44,10 +45,39 @@ class Reading:
     asked: list[Asked]
     cut_at: int | None
 
-    @classmethod
-    def of(cls, loaded: LoadedModel, query: str, text: str, mode: Mode, settings: Settings) -> Reading:
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """Reads texts as one mode asks about them. What is the same for every text of a query is made once."""
+
+    loaded: LoadedModel
+    mode: Mode
+    settings: Settings
+    _frames: dict[tuple[str, Wording], Asked] = field(default_factory=dict)
+    _neutral: dict[tuple[str, Wording], Asked] = field(default_factory=dict)
+
+    def neutral(self, query: str, wording: Wording) -> Asked:
+        """What a query's texts are compared with: the question about a text about nothing, or without a text."""
+        key = query, wording
+        if key not in self._neutral:
+            if self.mode.question:
+                found = ask(self.loaded, query, wording.neutral, mode=self.mode.name, wording=wording)
+            else:
+                found = bare(self.loaded, query, wording, mode=self.mode.name).said
+            self._neutral[key] = found
+        return self._neutral[key]
+
+    def frame(self, query: str, wording: Wording) -> Asked:
+        """The question around no text, whose length is what a text has to leave room for."""
+        key = query, wording
+        if key not in self._frames:
+            self._frames[key] = ask(self.loaded, query, "\n", mode=self.mode.name, wording=wording)
+        return self._frames[key]
+
+    def read(self, query: str, text: str) -> Reading:
         """Raises ``OptionError`` for settings that make no sense, ``ContextError`` for a query that leaves the text no
         room."""
+        loaded, mode, settings = self.loaded, self.mode, self.settings
         for name in ("window", "max_tokens"):
             value = getattr(settings, name)
             if value is not None and value < 1:
@@ -61,7 +91,7 @@ class Reading:
         if settings.max_tokens is not None and len(spans) > settings.max_tokens:
             cut_at = spans[settings.max_tokens][0]
             text, spans = text[:cut_at], spans[: settings.max_tokens]
-        frame = ask(loaded, query, "\n", mode=mode.name, wording=words)
+        frame = self.frame(query, words)
         context = loaded.context or WINDOW
         room = context - len(frame.prompt) - len(frame.answer) - 4  # a few more where the cuts fall
         if room < _LEAST:
@@ -79,4 +109,4 @@ class Reading:
         asked = [
             ask(loaded, query, text[w.start : w.end], mode=mode.name, wording=words, first=w.start) for w in windows
         ]
-        return cls(text, language, words, windows, asked, cut_at)
+        return Reading(text, language, words, windows, asked, cut_at)

@@ -23,11 +23,11 @@ from pellucid.errors import InputError, ModelError, OptionError
 from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
 from pellucid.relevance.batch import logits_of
-from pellucid.relevance.degrees import beside_of, judged, neutral
+from pellucid.relevance.degrees import beside_of, judged
 from pellucid.relevance.modes import AUTO, Mode, modes_of, objective_of
 from pellucid.relevance.prompts import Wording
 from pellucid.relevance.question import check_content, check_query
-from pellucid.relevance.reading import Reading, Settings
+from pellucid.relevance.reading import Reader, Reading, Settings
 from pellucid.relevance.result import Answer, Part, Relevance, WindowDegree
 from pellucid.relevance.sentencewise import by_sentence
 from pellucid.relevance.tokens import How, token_scores
@@ -121,15 +121,14 @@ def relevances(
             raise ModelError(f"{e}; degree_only=True gives degrees all the same") from None
     allowed = budget(memory, loaded.device)
     settings = Settings(language, template, window, max_tokens)
+    coarse_reader, fine_reader = Reader(loaded, whole, settings), Reader(loaded, fine, settings)
 
     coarse_reads, fine_reads = [], []
     for k, text in enumerate(texts):
         progress("encoding", k, len(texts))
-        coarse_reads.append(Reading.of(loaded, query, text, whole, settings))
+        coarse_reads.append(coarse_reader.read(query, text))
         # The same windows for both modes would need the same room; each has its own, joined by characters.
-        fine_reads.append(
-            coarse_reads[-1] if whole is fine or degree_only else Reading.of(loaded, query, text, fine, settings)
-        )
+        fine_reads.append(coarse_reads[-1] if whole is fine or degree_only else fine_reader.read(query, text))
     progress("encoding", len(texts), len(texts))
 
     asked = [a for r in fine_reads for a in r.asked]
@@ -139,7 +138,7 @@ def relevances(
         how = How(method, parameters or {}, checkpointing, allowed, precision)
         logits, scores = token_scores(loaded, asked, fine, how, progress)
     need = [a for r in coarse_reads for a in r.asked] if degree_only or whole is not fine else []
-    others = [neutral(loaded, whole, query, r.wording) for r in coarse_reads]
+    others = [coarse_reader.neutral(query, r.wording) for r in coarse_reads]
     forward = logits_of(loaded, [*need, *others], allowed=allowed, precision=precision, progress=progress)
     coarse = forward[: len(need)] if need else logits
     bases = [beside_of(whole, o, z) for o, z in zip(others, forward[len(need) :], strict=True)]

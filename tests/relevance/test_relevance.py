@@ -20,9 +20,10 @@ from pellucid.errors import ContextError, InputError, ModelError, OptionError, S
 from pellucid.model import Model
 from pellucid.models.encode import encode, encode_target
 from pellucid.models.load import LoadedModel
-from pellucid.relevance.batch import logits_of
+from pellucid.relevance.batch import SHARED, gradients_of, length, logits_of
 from pellucid.relevance.degrees import degrees
-from pellucid.relevance.modes import CANDIDATES, MODES, SLOPE
+from pellucid.relevance.modes import CANDIDATES, MODES, SLOPE, objective_of
+from pellucid.relevance.modes import mode as mode_named
 from pellucid.relevance.prompts import WORDINGS, Wording, language_of, wording
 from pellucid.relevance.question import ask
 from pellucid.relevance.result import Part, Relevance
@@ -395,9 +396,43 @@ def test_many_queries_of_one_text_share_its_pass(family: LoadedModel, mode: str)
         with torch.no_grad():
             whole = loaded.network(torch.tensor([a.prompt + a.answer])).logits[0]
         expected = whole[len(a.prompt) - 1 : -1]
-        assert torch.allclose(row, expected, atol=1e-9)
+        assert torch.allclose(row, expected if mode == "likelihood" else expected[[*range(a.query), -1]], atol=1e-9)
     tight = logits_of(loaded, asked, allowed=1)  # one row at a time
     assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(rows, tight, strict=True))
+
+
+def test_many_texts_share_their_beginning(family: LoadedModel) -> None:
+    """What the template puts before the texts runs once; logits are transformers' own of each whole sequence, and
+    scores those of each text alone."""
+    loaded = replace(family, context=None)
+    words = Wording(
+        "Here is a text, and a question about it.\n\n{text}\n\nQuestion: {query}", 'The answer is "', bare="{query}"
+    )
+    texts = ["The bank lent money. 银行借了钱。", "It rained.", "Cats sleep, and dogs bark at night.", "Rain again."]
+    asked = [ask(loaded, QUERY, t, mode="answer", wording=words) for t in texts]
+    common = next(i for i, p in enumerate(zip(*(a.prompt for a in asked), strict=False)) if len(set(p)) > 1)
+    assert common >= SHARED
+    fed: list[int] = []
+    hook = loaded.network.get_input_embeddings().register_forward_hook(
+        lambda m, given, out: fed.append(given[0].numel())
+    )
+    rows = logits_of(loaded, asked, allowed=1 << 30)
+    hook.remove()
+    assert sum(fed) == common + len(asked) * (max(length(a) for a in asked) - common)
+    for a, row in zip(asked, rows, strict=True):
+        with torch.no_grad():
+            whole = loaded.network(torch.tensor([a.prompt + a.answer])).logits[0]
+        assert torch.allclose(row, whole[len(a.prompt) - 1 : -1][[*range(a.query), -1]], atol=1e-9)
+        assert torch.allclose(logits_of(loaded, [a.said], allowed=1)[0], row[:-1], atol=1e-9)
+    objectives = [objective_of(mode_named("answer"), a.answer[0], a.query) for a in asked]
+    for skip in (None, 0.5):
+        together = gradients_of(loaded, asked, objectives, skip=skip, allowed=1 << 30)
+        for a, o, (_, scores) in zip(asked, objectives, together, strict=True):
+            alone = gradients_of(loaded, [a], [o], skip=skip, allowed=1 << 30)[0][1]
+            at = [p.index for p in a.places]
+            assert torch.allclose(scores[at], alone[at], rtol=1e-6)
+    same = gradients_of(loaded, [asked[0]] * 4, [objectives[0]] * 4, allowed=1 << 30)[0][1]
+    assert same[asked[0].places[-1].index] > 0  # all of the prompt is common, and the text is scored all the same
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
