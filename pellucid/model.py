@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pellucid.lens.arrays import Arrays
+    from pellucid.lens.results import Anatomy, Decodings, LogitLens, NextTokens, Positions, Surprisal
+    from pellucid.lens.tuned import TunedLens
     from pellucid.models.load import LoadedModel
     from pellucid.relevance.result import Relevance
     from pellucid.trace.compare import Comparison
@@ -162,6 +165,71 @@ class Model:
         from pellucid.relevance.degrees import degrees
 
         return degrees(self.loaded, queries, texts, **options)
+
+    def next_tokens(self, prompt: str | Sequence[Mapping[str, str]], **options: Any) -> NextTokens:
+        """The likeliest next tokens, step by step: see ``pellucid.lens.nexttokens.next_tokens``."""
+        from pellucid.lens.nexttokens import next_tokens
+
+        return next_tokens(self.loaded, prompt, **options)
+
+    def expectations(self, prompt: str | Sequence[Mapping[str, str]], **options: Any) -> Positions:
+        """What is expected after each token, in one pass: see ``pellucid.lens.positions.positions``."""
+        from pellucid.lens.positions import positions
+
+        return positions(self.loaded, prompt, **options)
+
+    def decode(
+        self,
+        prompt: str | Sequence[Mapping[str, str]],
+        strategies: Sequence[str] = ("greedy", "beam:4", "top_p:0.9"),
+        **options: Any,
+    ) -> Decodings:
+        """What decoding strategies say, side by side: see ``pellucid.lens.decode.decode``."""
+        from pellucid.lens.decode import decode
+
+        return decode(self.loaded, prompt, strategies, **options)
+
+    def surprisal(self, text: str, **options: Any) -> Surprisal:
+        """How surprising each token of a text was: see ``pellucid.lens.surprisal.surprisal``."""
+        from pellucid.lens.surprisal import surprisal
+
+        return surprisal(self.loaded, text, **options)
+
+    def logit_lens(self, prompt: str | Sequence[Mapping[str, str]], **options: Any) -> LogitLens:
+        """What each layer would say: see ``pellucid.lens.logitlens.logit_lens``."""
+        from pellucid.lens.logitlens import logit_lens
+
+        return logit_lens(self.loaded, prompt, **options)
+
+    def tune_lens(self, text: str | Sequence[str], **options: Any) -> TunedLens:
+        """Train the tuned lens on a text or several: see ``pellucid.lens.tuned.tune``."""
+        from pellucid.lens.tuned import tune
+
+        return tune(self.loaded, [text] if isinstance(text, str) else text, **options)
+
+    def anatomy(self, sentence: str = "The capital of France is") -> Anatomy:
+        """What the model is made of, and the shapes of a run: see ``pellucid.lens.anatomy.anatomy``."""
+        from pellucid.lens.anatomy import anatomy
+
+        return anatomy(self.loaded, sentence)
+
+    def embeddings(self, text: str | Sequence[Mapping[str, str]], **options: Any) -> Arrays:
+        """The embeddings of a text's tokens: see ``pellucid.lens.arrays.embeddings``."""
+        from pellucid.lens.arrays import embeddings
+
+        return embeddings(self.loaded, text, **options)
+
+    def hidden_states(self, text: str | Sequence[Mapping[str, str]], **options: Any) -> Arrays:
+        """The residual stream after chosen layers: see ``pellucid.lens.arrays.hidden_states``."""
+        from pellucid.lens.arrays import hidden_states
+
+        return hidden_states(self.loaded, text, **options)
+
+    def attention(self, text: str | Sequence[Mapping[str, str]], **options: Any) -> Arrays:
+        """Attention weights of chosen layers and heads: see ``pellucid.lens.arrays.attention``."""
+        from pellucid.lens.arrays import attention
+
+        return attention(self.loaded, text, **options)
 
     def __repr__(self) -> str:
         m = self.loaded

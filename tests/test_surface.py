@@ -22,20 +22,22 @@ ALLOWED = {
     "models": ("errors", "progress"),
     "trace": ("errors", "progress", "models", "version"),
     "relevance": ("errors", "progress", "models", "trace"),
+    "lens": ("errors", "progress", "models", "trace"),
     "bench": ("errors", "progress", "models", "trace", "relevance", "version"),
-    "render": ("errors", "trace", "relevance", "bench", "version"),
-    "model": ("models", "progress", "trace", "relevance"),
-    "cli": ("errors", "version", "progress", "models", "model", "trace", "relevance", "bench", "render"),
+    "render": ("errors", "trace", "relevance", "lens", "bench", "version"),
+    "model": ("models", "progress", "trace", "relevance", "lens"),
+    "cli": ("errors", "version", "progress", "models", "model", "trace", "relevance", "lens", "bench", "render"),
     "__init__": ("errors", "version", "model", "trace", "relevance"),
     "__main__": ("cli",),
 }
-# ``Trace``, ``Comparison``, ``Interactions`` and ``Relevance`` forward ``show``, ``save`` and the notebook hook to
-# render, when called: the one arrow that points back.
+# ``Trace``, ``Comparison``, ``Interactions``, ``Relevance`` and the lens's results forward ``show``, ``save`` and the
+# notebook hook to render, when called: the one arrow that points back.
 FORWARDING = {
     ("trace/result.py", "render"),
     ("trace/compare.py", "render"),
     ("trace/interactions.py", "render"),
     ("relevance/result.py", "render"),
+    ("lens/plain.py", "render"),
 }
 
 

@@ -16,11 +16,39 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pellucid.cli import bench, compare, explain, interactions, methods, models, relevance
+from pellucid.cli import (
+    bench,
+    compare,
+    decode,
+    explain,
+    flow,
+    inspectmodel,
+    interactions,
+    logitlens,
+    methods,
+    models,
+    nexttokens,
+    relevance,
+    surprisal,
+)
 from pellucid.errors import Error
 from pellucid.version import __version__
 
-COMMANDS = (explain, compare, interactions, relevance, bench, models, methods)
+COMMANDS = (
+    explain,
+    compare,
+    interactions,
+    relevance,
+    nexttokens,
+    decode,
+    surprisal,
+    logitlens,
+    flow,
+    inspectmodel,
+    bench,
+    models,
+    methods,
+)
 
 
 class Parser(argparse.ArgumentParser):

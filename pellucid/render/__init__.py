@@ -23,12 +23,14 @@ from pellucid.errors import OutputError
 if TYPE_CHECKING:
     from pellucid.bench.board import Board
     from pellucid.bench.relevanceboard import RelevanceBoard
+    from pellucid.lens.plain import Result as LensResult
     from pellucid.relevance.result import Relevance
     from pellucid.trace.compare import Comparison
     from pellucid.trace.interactions import Interactions
     from pellucid.trace.result import Trace
 
 Result = TypeVar("Result")
+Writer = TypeVar("Writer")
 
 
 def _json(trace: Trace | Comparison | Interactions | Relevance) -> bytes:
@@ -100,6 +102,40 @@ def _relevance_png(found: Relevance) -> bytes:
     return buffer.getvalue()
 
 
+def _lens_json(result: LensResult, lang: str | None) -> bytes:
+    return (result.to_json() + "\n").encode("utf-8", "backslashreplace")
+
+
+def _lens_csv(result: LensResult, lang: str | None) -> bytes:
+    import csv
+    from io import StringIO
+
+    rows = result.rows()
+    names: dict[str, None] = {n: None for row in rows for n in row}
+    out = StringIO()
+    table = csv.DictWriter(out, list(names), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    # With a mark at its beginning, by which spreadsheets know UTF-8.
+    return ("\ufeff" + out.getvalue()).encode("utf-8", "backslashreplace")
+
+
+def _lens_html(result: LensResult, lang: str | None) -> bytes:
+    from pellucid.render.lenshtml import page
+
+    return page(result, lang=lang).encode("utf-8", "xmlcharrefreplace")
+
+
+def _lens_png(result: LensResult, lang: str | None) -> bytes:
+    from io import BytesIO
+
+    from pellucid.render.lenspng import save_png
+
+    buffer = BytesIO()
+    save_png(result, buffer, lang=lang)
+    return buffer.getvalue()
+
+
 #: Ending to the function that makes the file's bytes. Imports wait until a file of that kind is asked for.
 WRITERS: dict[str, Callable[[Trace], bytes]] = {".json": _json, ".html": _html, ".png": _png}
 #: The same for several traces side by side.
@@ -124,7 +160,16 @@ RELEVANCE_WRITERS: dict[str, Callable[[Relevance], bytes]] = {
 }
 
 
-def writer(path: Path, writers: dict[str, Callable[[Result], bytes]]) -> Callable[[Result], bytes]:
+#: The same for what the lens shows, in a language.
+LENS_WRITERS: dict[str, Callable[[LensResult, str | None], bytes]] = {
+    ".json": _lens_json,
+    ".csv": _lens_csv,
+    ".html": _lens_html,
+    ".png": _lens_png,
+}
+
+
+def writer(path: Path, writers: dict[str, Writer]) -> Writer:
     """What writes a file of this ending. Raises ``OutputError`` that names the endings there are."""
     found = writers.get(path.suffix.lower())
     if found is None:
@@ -200,6 +245,27 @@ def save_interactions(found: Interactions, path: Path) -> Path:
 def save_relevance(found: Relevance, path: Path) -> Path:
     """Write what a query found in a text to ``path``, as ``save`` writes a trace."""
     return _write(found, path, writer(path, RELEVANCE_WRITERS))
+
+
+def save_lens(result: LensResult, path: Path, *, lang: str | None = None) -> Path:
+    """Write what the lens shows to ``path``, as ``save`` writes a trace; ``lang`` is en or zh, the locale's where
+    None."""
+    make = writer(path, LENS_WRITERS)
+    return _write(result, path, lambda r: make(r, lang))
+
+
+def show_lens(result: LensResult, *, lang: str | None = None) -> None:
+    """Print what the lens shows."""
+    from pellucid.render.lensterminal import show
+
+    show(result, lang=lang)
+
+
+def lens_notebook(result: LensResult) -> str:
+    """What the lens shows, as the output of a notebook cell."""
+    from pellucid.render.lenshtml import notebook
+
+    return notebook(result)
 
 
 def _write(result: Result, path: Path, make: Callable[[Result], bytes]) -> Path:

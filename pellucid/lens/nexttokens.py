@@ -1,0 +1,133 @@
+"""The k likeliest next tokens, step by step: what the model could have said, and what it did say.
+
+    pellucid next "The capital of France is" --raw --steps 5
+    model.next_tokens("hello, how are you", steps=10, top_k=5).to_pandas()
+
+p = softmax(z) of the model's own logits z, whatever strategy chooses from them: temperature and the like change what is
+chosen, never what is shown.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import OptionError
+from pellucid.lens.results import Choice, Next, NextTokens
+from pellucid.lens.steps import check_causal, check_length, walk
+from pellucid.lens.strategies import parse
+from pellucid.lens.tokens import shown
+from pellucid.models.align import align_ids
+from pellucid.models.encode import Messages, encode
+from pellucid.models.generate import end_tokens
+from pellucid.models.load import LoadedModel
+from pellucid.progress import Progress, silent
+from pellucid.trace.provenance import model_info, versions
+
+
+def check_top_k(top_k: int, vocabulary: int) -> None:
+    """Raise ``OptionError`` for a number of candidates that makes no sense."""
+    if not isinstance(top_k, int) or isinstance(top_k, bool) or not 1 <= top_k <= vocabulary:
+        raise OptionError(f"top_k should be from 1 to {vocabulary}, the size of the vocabulary, given {top_k!r}")
+
+
+def check_count(value: int, name: str) -> None:
+    """Raise ``OptionError`` for what is no number of something."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise OptionError(f"{name} should be a whole number, at least 1, given {value!r}")
+
+
+def next_tokens(
+    loaded: LoadedModel,
+    prompt: str | Messages,
+    *,
+    steps: int = 10,
+    top_k: int = 5,
+    strategy: str = "greedy",
+    seed: int = 0,
+    raw: bool = False,
+    progress: Progress = silent,
+) -> NextTokens:
+    """Up to ``steps`` next tokens with the ``top_k`` likeliest of each, from one new position a step.
+
+    ``strategy`` chooses what is said (``lens.strategies``; beam and contrastive search first say it all, and it is read
+    afterwards in one pass). ``raw``: the prompt is a text to go on with, without the chat template.
+    Raises ``InputError``, ``OptionError``, ``ContextError``, ``ModelError``.
+    """
+    began = time.perf_counter()
+    check_causal(loaded)
+    check_count(steps, "steps")
+    chosen = parse(strategy)
+    vocabulary = int(loaded.network.config.get_text_config().vocab_size)
+    check_top_k(top_k, vocabulary)
+    encoded = encode(loaded, prompt, raw=raw)
+    ids = encoded.ids
+    check_length(loaded, len(ids), steps)
+    tokens: list[int] = []
+    found: list[tuple[Sequence[Choice], Choice, float, float]] = []
+    if chosen.alone is None:
+        for k, step in enumerate(walk(loaded, ids, chosen, steps=steps, seed=seed)):
+            tokens.append(step.token)
+            found.append((*described(loaded, step.logits, step.token, top_k), step.chance))
+            progress("next tokens", k + 1, steps)
+    else:
+        from pellucid.lens.decode import said_by
+
+        tokens = said_by(loaded, ids, chosen, steps=steps, seed=seed, progress=progress)[0].ids
+        for logits, token in zip(forced(loaded, ids, tokens), tokens, strict=True):
+            found.append((*described(loaded, logits, token, top_k), 1.0))
+    progress("next tokens", steps, steps)
+    text, spans = align_ids(loaded.tokenizer, tokens)
+    total, out = 0.0, []
+    for k, ((choices, own, entropy, chance), (start, _)) in enumerate(zip(found, spans, strict=True)):
+        total += own.logprob
+        out.append(Next(k + 1, text[:start], tuple(choices), own, chance, entropy, total))
+    return NextTokens(
+        prompt=encoded.rendered,
+        text=text,
+        steps=tuple(out),
+        ended=bool(tokens) and tokens[-1] in end_tokens(loaded),
+        top_k=top_k,
+        strategy=chosen.text,
+        seed=seed,
+        model=model_info(loaded),
+        seconds=round(time.perf_counter() - began, 4),
+        versions=versions(),
+    )
+
+
+def forced(loaded: LoadedModel, prompt: Sequence[int], answer: Sequence[int]) -> Tensor:
+    """Logits [answer, vocabulary] that predict each token of ``answer``, in one pass."""
+    from pellucid.trace.logits import target_logits
+
+    ids = torch.tensor([[*prompt, *answer]], device=loaded.device)
+    with torch.no_grad():
+        return target_logits(loaded.network, len(answer), input_ids=ids)[0]
+
+
+def described(loaded: LoadedModel, logits: Tensor, token: int, top_k: int) -> tuple[list[Choice], Choice, float]:
+    """(the ``top_k`` likeliest, the token that was taken, the entropy in nats) from ``logits`` [vocabulary]."""
+    logprobs = torch.log_softmax(logits, -1)
+    probs = logprobs.exp()
+    entropy = float((probs * -logprobs.nan_to_num(neginf=0.0)).sum().clamp(min=0))
+    best, ids = logprobs.topk(min(top_k, logprobs.shape[-1]))
+    choices, mass = [], 0.0
+    for rank, (l, i) in enumerate(zip(best.tolist(), ids.tolist(), strict=True), 1):  # noqa: E741
+        mass = min(mass + math.exp(l), 1.0)
+        choices.append(Choice(shown(loaded.tokenizer, i), i, math.exp(l), l, float(logits[i]), mass, rank))
+    for c in choices:
+        if c.id == token:
+            return choices, c, entropy
+    own = float(logprobs[token])
+    above = logprobs > own
+    rank = 1 + int(above.sum())
+    mass = min(float(probs[above].sum()) + math.exp(own), 1.0)
+    return (
+        choices,
+        Choice(shown(loaded.tokenizer, token), token, math.exp(own), own, float(logits[token]), mass, rank),
+        entropy,
+    )

@@ -1,0 +1,69 @@
+"""What rows of logits predict, in a few passes over them: likeliest tokens, entropy, a token's log-probability and
+rank.
+
+    for first, seen in by_chunks(final, states, ids, top_k=5): seen.best, seen.entropy, seen.logprob
+
+The head runs on some rows at a time and their logits are let go, so that memory does not grow with the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.lens.final import Final
+
+ROWS = 64  # at a time: 64 rows of 260,000 logits are 67 MB
+_BLOCK = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Of some rows: ``best`` [rows, k] log-probabilities of the likeliest tokens ``best_ids``; ``entropy`` [rows] in
+    nats; of a given token in each row its ``logprob`` [rows] and ``rank`` [rows], from 1."""
+
+    best: Tensor
+    best_ids: Tensor
+    entropy: Tensor
+    logprob: Tensor
+    rank: Tensor
+
+
+def top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The ``k`` largest of each row [rows, n] and their places, largest first, as ``topk``: among the largest blocks
+    alone, because each of the k lies in one of the k blocks with the largest maxima."""
+    rows, n = values.shape
+    blocks = n // _BLOCK
+    if blocks < 4 * k:
+        return values.topk(k, -1)
+    whole = values[:, : blocks * _BLOCK].unflatten(1, (blocks, _BLOCK))
+    which = whole.amax(-1).topk(k, -1).indices  # [rows, k]
+    some = whole.gather(1, which[..., None].expand(-1, -1, _BLOCK)).flatten(1)
+    places = (which[..., None] * _BLOCK + torch.arange(_BLOCK, device=values.device)).flatten(1)
+    rest = torch.arange(blocks * _BLOCK, n, device=values.device).expand(rows, -1)
+    best, at = torch.cat([some, values[:, blocks * _BLOCK :]], 1).topk(k, -1)
+    return best, torch.cat([places, rest], 1).gather(1, at)
+
+
+def seen(logits: Tensor, ids: Tensor, top_k: int) -> Seen:
+    """From ``logits`` [rows, vocabulary] and a token for each row, ``ids`` [rows]."""
+    own = logits.gather(-1, ids[:, None])  # [rows, 1]
+    best, best_ids = top(logits, top_k)
+    total = logits.logsumexp(-1, keepdim=True)
+    p = torch.exp(logits - total)
+    # sum p (total - z): where p is 0, z may be minus infinity
+    finite = logits.nan_to_num(neginf=0.0) if bool(torch.isinf(logits).any()) else logits
+    entropy = (total[:, 0] - torch.bmm(p[:, None], finite[..., None])[:, 0, 0]).clamp(min=0)
+    rank = 1 + (logits > own).sum(-1)
+    return Seen(best - total, best_ids, entropy, (own - total)[:, 0], rank)
+
+
+def by_chunks(final: Final, states: Tensor, ids: Tensor, *, top_k: int, rows: int = ROWS) -> Iterator[tuple[int, Seen]]:
+    """``seen`` for normed ``states`` [positions, width], ``rows`` positions at a time: (the first position, what is
+    seen)."""
+    with torch.no_grad():
+        for first in range(0, states.shape[0], rows):
+            yield first, seen(final.logits(states[first : first + rows]), ids[first : first + rows], top_k)

@@ -1,0 +1,95 @@
+"""One token after another: the keys and values of what stands before are kept, so that each step feeds one position.
+
+    for step in walk(loaded, ids, parse("top_p:0.9"), steps=10, seed=0):
+        step.logits, step.token                # [vocabulary], what was chosen
+
+The loop is ``generate``'s own for strategies that choose one token at a time, with every step's logits in the open; the
+tests compare the two. Beams are ``lens.beams``'s affair, contrastive search ``lens.contrastive``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import ContextError, ModelError
+from pellucid.lens.strategies import Strategy
+from pellucid.models.generate import end_tokens
+from pellucid.models.load import LoadedModel
+from pellucid.trace.logits import cache_name, wide
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """``logits`` [vocabulary] as the model gave them, in float32 or wider; ``token``, what was chosen from them, and
+    the probability that it was chosen with (1 for strategies that do not draw)."""
+
+    logits: Tensor
+    token: int
+    chance: float
+
+
+def check_causal(loaded: LoadedModel) -> None:
+    """Raise ``ModelError`` for a model that does not continue a text."""
+    if loaded.kind != "causal":
+        raise ModelError(
+            f"this needs a model that continues a text, and '{loaded.name}' is of the kind '{loaded.kind}'"
+        )
+
+
+def check_length(loaded: LoadedModel, tokens: int, steps: int) -> None:
+    """Raise ``ContextError`` where prompt and steps do not fit."""
+    if loaded.context is not None and tokens + steps > loaded.context:
+        raise ContextError(
+            f"the prompt is {tokens} tokens and {steps} more are asked for, and '{loaded.name}' reads "
+            f"{loaded.context}: shorten the prompt, or ask for fewer steps"
+        )
+
+
+class Continued:
+    """A network that remembers: ``feed`` gives the next token's logits after what was fed so far."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self.loaded = loaded
+        self._name = cache_name(loaded.network)
+        self._kept: Any = None
+
+    def feed(self, ids: Sequence[int]) -> Tensor:
+        """Logits [vocabulary] after ``ids``, in float32 or wider."""
+        network: Any = self.loaded.network
+        given: dict[str, Any] = {} if self._kept is None else {self._name: self._kept}
+        rows = torch.tensor([list(ids)], device=self.loaded.device)
+        with torch.no_grad():
+            out = network(input_ids=rows, use_cache=True, logits_to_keep=1, **given)
+        kept = getattr(out, self._name, None)
+        self._kept = out.past_key_values if kept is None else kept
+        return wide(out.logits[0, -1])
+
+
+def walk(loaded: LoadedModel, ids: Sequence[int], strategy: Strategy, *, steps: int, seed: int = 0) -> Iterator[Step]:
+    """Steps after the prompt ``ids``, until one ends the text, or ``steps`` are done. Draws come from a random state of
+    their own, seeded with ``seed``."""
+    ends = end_tokens(loaded)
+    processors = strategy.processors()
+    generator = torch.Generator(device=loaded.device).manual_seed(seed)
+    network, said, fed = Continued(loaded), list(ids), list(ids)
+    for _ in range(steps):
+        logits = network.feed(fed)
+        scores = logits[None]
+        for process in processors:
+            scores = process(torch.tensor([said], device=loaded.device), scores)
+        if strategy.draws:
+            p = torch.softmax(scores[0], -1)
+            token = int(torch.multinomial(p, 1, generator=generator))
+            chance = float(p[token])
+        else:
+            token, chance = int(scores[0].argmax()), 1.0
+        yield Step(logits, token, chance)
+        if token in ends:
+            return
+        said.append(token)
+        fed = [token]

@@ -1,0 +1,100 @@
+"""What a view is made of: a list of blocks, which the terminal, a page and a picture each draw in their way.
+
+    blocks_of(result, "en")            # lens views (render/lensviews.py) make them
+    [Heading("..."), Table(...), Heat(...), Lines([...])]
+
+A result is put into blocks once; a new kind of result needs no new renderer, and a new output needs no new result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A line that names what follows; the first of a view is its title."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Sentences of their own; ``quiet``: beside the point."""
+
+    lines: tuple[str, ...]
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """``share`` 0 to 1 shades it (None: no shade); ``tip`` says more where there is a pointer; ``strong``: set off;
+    ``token``: the text is a token's, whose blanks are to be seen."""
+
+    text: str
+    share: float | None = None
+    tip: str = ""
+    strong: bool = False
+    token: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """``columns``: their names, and which are numbers (set to the right)."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    numbers: frozenset[int] = frozenset()
+    #: Columns beyond the first, fixed ones that a narrow terminal may leave out, from the left.
+    grid: bool = False
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A text in its own line breaks, each part shaded by its share (None: not)."""
+
+    parts: tuple[tuple[str, float | None, str], ...]
+
+
+@dataclass(frozen=True)
+class Twig:
+    """A node of a tree: its token, the parent's place among the twigs (-1: the root), what stands beside it, and how
+    it is set: ``kept`` or dropped, on the ``best`` path, on the ``greedy`` one."""
+
+    text: str
+    parent: int
+    depth: int
+    note: str
+    kept: bool
+    best: bool
+    greedy: bool
+    total: float
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A beam search's tree; ``root`` names what it grows from."""
+
+    root: str
+    twigs: tuple[Twig, ...]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A token of a graph; ``second``: of the second row (the answer)."""
+
+    text: str
+    second: bool
+    weight: float
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Edges (source, target, share 0 to 1, positive) between tokens in reading order."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[tuple[int, int, float, bool], ...]
+    labels: tuple[str, str] = field(default=("", ""))
+
+
+Element = Heading | Lines | Table | Heat | Tree | Graph
