@@ -52,13 +52,17 @@ def seen(logits: Tensor, ids: Tensor, top_k: int) -> Seen:
     """From ``logits`` [rows, vocabulary] and a token for each row, ``ids`` [rows]."""
     own = logits.gather(-1, ids[:, None])  # [rows, 1]
     best, best_ids = top(logits, top_k)
-    total = logits.logsumexp(-1, keepdim=True)
-    p = torch.exp(logits - total)
-    # sum p (total - z): where p is 0, z may be minus infinity
-    finite = logits.nan_to_num(neginf=0.0) if bool(torch.isinf(logits).any()) else logits
-    entropy = (total[:, 0] - torch.bmm(p[:, None], finite[..., None])[:, 0, 0]).clamp(min=0)
+    # e = exp(z - m): log-probability z - m - log sum e, entropy log sum e - (sum e (z - m)) / sum e. One exponential,
+    # and sums of numbers up to 1, which float32 holds well over 260,000 of them.
+    below = logits - best[:, :1]
+    if bool(torch.isinf(below).any()):
+        below = below.clamp(min=-1e4)  # where e is 0, 0 * inf would be no number
+    e = below.exp()
+    mass = e.sum(-1, keepdim=True)
+    total = best[:, :1] + mass.log()
+    entropy = mass.log()[:, 0] - torch.bmm(e[:, None], below[..., None])[:, 0, 0] / mass[:, 0]
     rank = 1 + (logits > own).sum(-1)
-    return Seen(best - total, best_ids, entropy, (own - total)[:, 0], rank)
+    return Seen(best - total, best_ids, entropy.clamp(min=0), (own - total)[:, 0], rank)
 
 
 def by_chunks(final: Final, states: Tensor, ids: Tensor, *, top_k: int, rows: int = ROWS) -> Iterator[tuple[int, Seen]]:

@@ -113,7 +113,7 @@ def _lens_csv(result: LensResult, lang: str | None) -> bytes:
     rows = result.rows()
     names: dict[str, None] = {n: None for row in rows for n in row}
     out = StringIO()
-    table = csv.DictWriter(out, list(names), lineterminator="\n")
+    table = csv.DictWriter(out, list(names), lineterminator="\r\n")
     table.writeheader()
     table.writerows(rows)
     # With a mark at its beginning, by which spreadsheets know UTF-8.

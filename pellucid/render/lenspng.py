@@ -265,7 +265,10 @@ def figure(result: Result, *, lang: str | None = None) -> Figure:
     """The picture as a matplotlib figure. Warns once, with a ``UserWarning``, where no font has some letters."""
     lang = chosen(lang)
     elements = blocks_of(result, lang)
-    texts = [*_texts(elements), *(entry[lang] for table in (TEXTS, SENTENCES) for entry in table.values())]
+    texts = [
+        *_texts(elements),
+        *(entry[lang] for table in (TEXTS, SENTENCES) for entry in table.values() if lang in entry),
+    ]
     setter = Typesetter(fonts_for(texts), DPI)
     blocks = list(_blocks(elements, setter, lang))
     said = missing(setter.fonts)
