@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pellucid.lens.final import Final
 
-ROWS = 64  # at a time: 64 rows of 260,000 logits are 67 MB
+ROWS = 128  # at a time: 128 rows of 260,000 logits are 133 MB
 _BLOCK = 128
 
 
@@ -48,26 +48,34 @@ def top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return best, torch.cat([places, rest], 1).gather(1, at)
 
 
-def seen(logits: Tensor, ids: Tensor, top_k: int) -> Seen:
-    """From ``logits`` [rows, vocabulary] and a token for each row, ``ids`` [rows]."""
+def seen(logits: Tensor, ids: Tensor, top_k: int, room: Tensor | None = None) -> Seen:
+    """From ``logits`` [rows, vocabulary], which are used up, and a token for each row, ``ids`` [rows]. ``room`` is a
+    tensor of their shape to work in: fresh memory costs more than the sums do."""
+    room = torch.empty_like(logits) if room is None else room
     own = logits.gather(-1, ids[:, None])  # [rows, 1]
     best, best_ids = top(logits, top_k)
+    most = best[:, :1]
+    # Counted in floats, exact up to 16 million: sums of booleans take three times as long.
+    rank = 1 + torch.gt(logits, own, out=room).sum(-1).long()
     # e = exp(z - m): log-probability z - m - log sum e, entropy log sum e - (sum e (z - m)) / sum e. One exponential,
     # and sums of numbers up to 1, which float32 holds well over 260,000 of them.
-    below = logits - best[:, :1]
-    if bool(torch.isinf(below).any()):
-        below = below.clamp(min=-1e4)  # where e is 0, 0 * inf would be no number
-    e = below.exp()
+    below = logits.sub_(most)
+    if float(below.amin()) == -torch.inf:
+        below.clamp_(min=-1e4)  # where e is 0, 0 * inf would be no number
+    e = torch.exp(below, out=room)
     mass = e.sum(-1, keepdim=True)
-    total = best[:, :1] + mass.log()
-    entropy = mass.log()[:, 0] - torch.bmm(e[:, None], below[..., None])[:, 0, 0] / mass[:, 0]
-    rank = 1 + (logits > own).sum(-1)
+    total = most + mass.log()
+    entropy = mass.log()[:, 0] - e.mul_(below).sum(-1) / mass[:, 0]
     return Seen(best - total, best_ids, entropy.clamp(min=0), (own - total)[:, 0], rank)
 
 
 def by_chunks(final: Final, states: Tensor, ids: Tensor, *, top_k: int, rows: int = ROWS) -> Iterator[tuple[int, Seen]]:
     """``seen`` for normed ``states`` [positions, width], ``rows`` positions at a time: (the first position, what is
     seen)."""
+    room: Tensor | None = None
     with torch.no_grad():
         for first in range(0, states.shape[0], rows):
-            yield first, seen(final.logits(states[first : first + rows]), ids[first : first + rows], top_k)
+            logits = final.logits(states[first : first + rows])
+            if room is None or room.shape != logits.shape:
+                room = torch.empty_like(logits)
+            yield first, seen(logits, ids[first : first + rows], top_k, room)

@@ -462,8 +462,8 @@ def test_the_largest_by_blocks() -> None:
         best, at = predictions.top(values, 5)
         assert torch.equal(best, values.topk(5).values)
         assert torch.equal(values.gather(1, at), best)
-    seen = predictions.seen(values, torch.full((5,), 3), 2)
     p = torch.softmax(values.double(), -1)
+    seen = predictions.seen(values, torch.full((5,), 3), 2)
     assert seen.entropy.tolist() == pytest.approx([float(-torch.special.xlogy(r, r).sum()) for r in p], rel=1e-4)
 
 

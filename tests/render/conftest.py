@@ -1,0 +1,64 @@
+"""A real browser for the pages: what a tab logs, asks for or pops up must be nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.render.html import page
+from pellucid.trace.result import Trace
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("PELLUCID_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    with playwright.sync_playwright() as tool:
+        try:
+            browser = tool.chromium.launch(executable_path=path, args=FLAGS)
+        except playwright.Error as e:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(f"no browser can be started: {str(e).splitlines()[0]}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def view(browser: Any, tmp_path: Path) -> Iterator[Open]:
+    contexts: list[Any] = []
+    log: list[str] = []  # must stay empty: errors, console messages, dialogs, requests of anything but the file
+
+    def show(trace: Trace | str, **options: Any) -> Any:
+        file = tmp_path / f"{len(contexts)}.html"
+        file.write_text(trace if isinstance(trace, str) else page(trace), encoding="utf-8")
+        context = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, "locale": "en-US", **options})
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda m: log.append(f"console: {m.text}"))
+        tab.on("pageerror", lambda e: log.append(f"error: {e}"))
+        tab.on("dialog", lambda d: (log.append(f"dialog: {d.message}"), d.dismiss()))
+        tab.on("request", lambda r: None if r.url == file.as_uri() else log.append(f"request: {r.url[:80]}"))
+        tab.goto(file.as_uri())
+        return tab
+
+    yield show
+    for context in contexts:
+        context.close()
+    assert log == []
