@@ -2,6 +2,7 @@
 #
 #   make demo                     explain a real answer with the embedded model
 #   make test                     the tests
+#   make guides                   run the guides' cells again, and write what they print
 #   make demo PYTHON=python3.12   another Python
 #   make demo TORCH="torch --index-url ..."   another build of torch than the CPU's
 
@@ -12,7 +13,7 @@ BENCH_VENV ?= .bench
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench guides clean
 
 # torch first and by its exact version: an open range pulls gigabytes of CUDA on Linux.
 $(BIN)/python:
@@ -38,6 +39,9 @@ demo: $(VENV)/.package
 
 test: $(VENV)/.tests
 	$(BIN)/python -m pytest
+
+guides: $(VENV)/.tests
+	$(BIN)/python docs/guides/run.py
 
 lint: $(VENV)/.tests
 	$(BIN)/ruff check .
