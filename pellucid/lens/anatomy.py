@@ -210,5 +210,5 @@ def _run(loaded: LoadedModel, sentence: str) -> tuple[tuple[str, ...], tuple[Sha
             found.append(Shape(f"{name}[{k}].keys", tuple(layer.keys.shape), "keys"))
             found.append(Shape(f"{name}[{k}].values", tuple(layer.values.shape), "values"))
     found.append(Shape("logits", tuple(logits.shape), "logits"))
-    same = float((hidden[-1].double() - inner.last_hidden_state.double()).abs().max())
+    same = float((hidden[-1] - inner.last_hidden_state).abs().max())
     return tuple(t.text for t in encoded.tokens), tuple(found), same, same == 0.0

@@ -119,7 +119,7 @@ def beams(
     greedy, logprobs = [], []
     for step in walk(loaded, ids, parse("greedy"), steps=steps):
         greedy.append(step.token)
-        logprobs.append(float(torch.log_softmax(step.logits.double(), -1)[step.token]))
+        logprobs.append(float(torch.log_softmax(step.logits.cpu().double(), -1)[step.token]))
     looked.along(greedy, logprobs)
     return Tree(looked.nodes([f.ids for f in finals], greedy), tuple(finals), tuple(scores), width)
 
@@ -148,7 +148,7 @@ class _Look:
         """``ids`` [beams, tokens] and their next tokens' log-probabilities [beams, vocabulary]."""
         rows = [tuple(r) for r in ids[:, self.begin :].tolist()]
         # A search of one beam is greedy, and its processors are given logits.
-        values = torch.log_softmax(scores.double(), -1) if self.width == 1 else scores.double()
+        values = torch.log_softmax(scores.cpu().double(), -1) if self.width == 1 else scores.cpu().double()
         now: dict[tuple[int, ...], float] = {}
         for row, logprobs in zip(rows, values, strict=True):
             best, tokens = logprobs.topk(min(self.most, logprobs.shape[-1]))

@@ -101,7 +101,7 @@ def _decoded(
     loaded: LoadedModel, prompt: Sequence[int], strategy: Strategy, ids: list[int], tree: Tree | None, seconds: float
 ) -> Decoded:
     logprobs = torch.log_softmax(forced(loaded, prompt, ids), -1)
-    total = float(logprobs.gather(-1, torch.tensor(ids, device=logprobs.device)[:, None]).double().sum())
+    total = float(logprobs.gather(-1, torch.tensor(ids, device=logprobs.device)[:, None]).cpu().double().sum())
     ends = end_tokens(loaded)
     return Decoded(
         strategy=strategy.text,

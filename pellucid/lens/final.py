@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import ModelError
+from pellucid.lens.steps import finite
 from pellucid.models.load import LoadedModel
 from pellucid.trace.logits import wide
 
@@ -47,7 +48,7 @@ class Final:
                 hooks.callback(norm.register_forward_hook(lambda m, args, out: came.append((m, out))).remove)
             with torch.no_grad():
                 start = torch.tensor([[0, 1]], device=loaded.device)
-                own = wide(network(input_ids=start, use_cache=False).logits)
+                own = finite(wide(network(input_ids=start, use_cache=False).logits), loaded)
         # The head may be given a part of it, or a view.
         made = next(
             (m for m, out in reversed(came) if out.shape[-1] == given[0].shape[-1] and _same(out, given[0])), None
@@ -61,7 +62,7 @@ class Final:
         found = cls(made, head, _scale(text), None if cap is None else float(cap))
         with torch.no_grad():
             mine = found.logits(given[0])
-        if not torch.allclose(mine.double(), own.double(), rtol=1e-3, atol=1e-3 * float(own.abs().max())):
+        if not torch.allclose(mine, own.to(mine.dtype), rtol=1e-3, atol=1e-3 * float(own.abs().max())):
             raise ModelError(
                 f"the logits of '{loaded.name}' are not its head's output (a {type(network).__name__} does something "
                 "with it that is not known): next_tokens and explain work all the same"

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pellucid.lens.final import Final
+from pellucid.lens.steps import finite
 from pellucid.models.load import LoadedModel
 from pellucid.trace.inside import precision as running
 
@@ -37,7 +38,7 @@ def run(loaded: LoadedModel, ids: Sequence[int], *, precision: str = "full") -> 
     rows = torch.tensor([list(ids)], device=loaded.device)
     with torch.no_grad(), running(network, precision):
         out: Tensor = network(input_ids=rows, use_cache=False, logits_to_keep=1).logits[0, -1]
-    return out
+    return finite(out, loaded)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import ContextError, ModelError
+from pellucid.errors import ContextError, ModelError, NumericError
 from pellucid.lens.strategies import Strategy
 from pellucid.models.generate import end_tokens
 from pellucid.models.load import LoadedModel
@@ -50,6 +50,16 @@ def check_length(loaded: LoadedModel, tokens: int, steps: int) -> None:
         )
 
 
+def finite(logits: Tensor, loaded: LoadedModel) -> Tensor:
+    """``logits``, of which some may be minus infinity. Raises ``NumericError`` where one is no number."""
+    if bool(torch.isnan(logits).any()):
+        raise NumericError(
+            f"logits came out as NaN (model '{loaded.name}' in {str(loaded.dtype).removeprefix('torch.')}): the "
+            "weights may hold such values, or float16 is too narrow for it; try dtype='float32'"
+        )
+    return logits
+
+
 class Continued:
     """A network that remembers: ``feed`` gives the next token's logits after what was fed so far."""
 
@@ -67,7 +77,7 @@ class Continued:
             out = network(input_ids=rows, use_cache=True, logits_to_keep=1, **given)
         kept = getattr(out, self._name, None)
         self._kept = out.past_key_values if kept is None else kept
-        return wide(out.logits[0, -1])
+        return finite(wide(out.logits[0, -1]), self.loaded)
 
 
 def walk(loaded: LoadedModel, ids: Sequence[int], strategy: Strategy, *, steps: int, seed: int = 0) -> Iterator[Step]:

@@ -203,10 +203,11 @@ def _states(loaded: LoadedModel, texts: Sequence[str], window: int, progress: Pr
 def _regression(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """(W, b) that make x + x W^T + b nearest to y [positions, width] in the mean square, W held small (ridge)."""
     centre, goal = x.mean(0), (y - x).mean(0)
-    a, d = (x - centre).double(), (y - x - goal).double()
+    # On the CPU, in float64, which MPS does not have.
+    a, d = (x - centre).cpu().double(), (y - x - goal).cpu().double()
     gram = a.T @ a
     gram.diagonal().add_(_RIDGE * float(gram.diagonal().mean()))
-    w = torch.linalg.solve(gram, a.T @ d).T.to(x.dtype)
+    w = torch.linalg.solve(gram, a.T @ d).T.to(x.device, x.dtype)
     return w, goal - centre @ w.T
 
 
@@ -228,5 +229,5 @@ def _divergences(final: Final, states: Tensor, rows: Tensor, maps: Tensor | None
                 x = states[n, some]
                 if maps is not None and shifts is not None:
                     x = x + x @ maps[n].T + shifts[n]
-                total[n] += float(_kl(goal, final.logits(final.norm(x.to(dtype)))).double().sum())
+                total[n] += float(_kl(goal, final.logits(final.norm(x.to(dtype)))).cpu().double().sum())
     return [float(v) / len(rows) for v in total]

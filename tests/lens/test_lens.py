@@ -20,7 +20,15 @@ from tokenizers import pre_tokenizers
 from transformers import GenerationConfig, GraniteConfig, GraniteForCausalLM
 
 from pellucid.cli.main import main
-from pellucid.errors import ContextError, InputError, ModelError, OptionError, OutputError, SchemaError
+from pellucid.errors import (
+    ContextError,
+    InputError,
+    ModelError,
+    NumericError,
+    OptionError,
+    OutputError,
+    SchemaError,
+)
 from pellucid.lens import predictions
 from pellucid.lens.anatomy import anatomy
 from pellucid.lens.arrays import Arrays, attention, embeddings, hidden_states
@@ -578,6 +586,28 @@ def test_bad_input_is_one_sentence(tiny: Callable[..., LoadedModel]) -> None:
     for call, kind, said in cases:
         with pytest.raises(kind, match=said):
             call()
+
+
+def test_no_number_is_said(tiny: Callable[..., LoadedModel]) -> None:
+    """A weight that is no number: an error that names model and precision, not a table of nothing."""
+    loaded = tiny()
+    with torch.no_grad():
+        next(loaded.network.parameters())[:] = torch.nan
+    for call in (lambda: next_tokens(loaded, PROMPT), lambda: surprisal(loaded, TEXT)):
+        with pytest.raises(NumericError, match="logits came out as NaN"):
+            call()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_cuda_equals_cpu(tiny: Callable[..., LoadedModel]) -> None:
+    loaded = tiny()
+    expected = surprisal(loaded, TEXT), next_tokens(loaded, PROMPT, raw=True, steps=4), decode(loaded, PROMPT, steps=4)
+    loaded.network.to("cuda")
+    found = surprisal(loaded, TEXT), next_tokens(loaded, PROMPT, raw=True, steps=4), decode(loaded, PROMPT, steps=4)
+    assert found[0].bits == pytest.approx(expected[0].bits, rel=1e-3)
+    assert found[1].text == expected[1].text
+    assert found[2].outcomes[1].text == expected[2].outcomes[1].text
 
 
 def test_the_commands(tiny_folder: Path, tmp_path: Path, capfd: Any) -> None:
