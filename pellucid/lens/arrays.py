@@ -9,7 +9,6 @@ found.save("states.safetensors")
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pellucid.errors import InputError, OptionError, OutputError, SchemaError
+from pellucid.errors import OptionError
 from pellucid.lens.layers import streams_of
 from pellucid.lens.logitlens import check_layers
 from pellucid.lens.states import run
 from pellucid.lens.steps import check_causal, check_length
+from pellucid.lens.store import read, write
 from pellucid.models.encode import Encoded, Messages, encode
 from pellucid.models.load import LoadedModel
 from pellucid.trace.inside import Attention, attending
@@ -55,41 +55,13 @@ class Arrays(Mapping[str, Floats]):
 
     def save(self, path: str | Path) -> Path:
         """Write to a ``.safetensors`` file, whole or not at all. Raises ``OutputError``."""
-        from safetensors.numpy import save
-
-        target = Path(path)
-        if target.suffix != ".safetensors":
-            raise OutputError(f"arrays are written to a file that ends in .safetensors, given '{path}'")
-        about = {"text": self.text, "tokens": list(self.tokens), "model": self.model, "revision": self.revision}
-        data = save(
-            {k: np.ascontiguousarray(v) for k, v in self.arrays.items()},
-            metadata={"format": FORMAT, "about": json.dumps(about, ensure_ascii=False)},
-        )
-        part = target.with_name(f".{target.name}.part")
-        try:
-            part.write_bytes(data)
-            part.replace(target)
-        except OSError as e:
-            part.unlink(missing_ok=True)
-            raise OutputError(f"cannot write {path}: {e.strerror or e}") from None
-        return target
+        facts = {"text": self.text, "tokens": list(self.tokens), "model": self.model, "revision": self.revision}
+        return write(path, self.arrays, facts, FORMAT)
 
     @classmethod
     def load(cls, path: str | Path) -> Arrays:
         """Raises ``InputError`` for a file that cannot be read, ``SchemaError`` for another one."""
-        from safetensors import SafetensorError, safe_open
-
-        if not Path(path).is_file():
-            raise InputError(f"cannot read {path}: there is no such file")
-        try:
-            with safe_open(str(path), "numpy") as file:
-                about = file.metadata() or {}
-                if about.get("format") != FORMAT:
-                    raise SchemaError(f"{path} holds no arrays of this kind: expected the format {FORMAT}")
-                facts = json.loads(about["about"])
-                arrays = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118  # it is no mapping
-        except (SafetensorError, KeyError, ValueError) as e:
-            raise SchemaError(f"{path} was cut short, or holds something else: {e}") from None
+        arrays, facts = read(path, FORMAT, "a file of arrays")
         return cls(arrays, facts["text"], tuple(facts["tokens"]), facts["model"], facts["revision"])
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ import json
 import math
 import types
 import typing
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -28,7 +29,7 @@ R = TypeVar("R", bound="Result")
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(ABC):
     """Base of this room's results."""
 
     SCHEMA: ClassVar[str] = ""
@@ -63,9 +64,9 @@ class Result:
             raise SchemaError(f"{path} is not a {cls.__name__}, or was cut short: {e}") from None
         return cls.from_dict(data)
 
+    @abstractmethod
     def rows(self) -> list[dict[str, Any]]:
-        """The result as a table: one dictionary a row, with the same keys in each."""
-        raise NotImplementedError
+        """The result as a table: one dictionary a row."""
 
     def to_pandas(self) -> pandas.DataFrame:
         """``rows`` as a DataFrame. Needs the extra ``pandas``."""

@@ -13,7 +13,6 @@ of the text is kept out, to say what the maps are worth: ``kl`` and, for the pla
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import InputError, ModelError, OptionError, OutputError, SchemaError
+from pellucid.errors import InputError, ModelError, OptionError
 from pellucid.lens.final import Final
 from pellucid.lens.layers import streams_of
 from pellucid.lens.steps import check_causal
+from pellucid.lens.store import read, write
 from pellucid.models.encode import encode
 from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
@@ -76,42 +76,17 @@ class TunedLens:
 
     def save(self, path: str | Path) -> Path:
         """Write to a ``.safetensors`` file, whole or not at all. Raises ``OutputError``."""
-        from safetensors.torch import save
-
-        target = Path(path)
         facts = {n: getattr(self, n) for n in ("name", "revision", "kl", "kl_plain", "positions", "held_out")}
-        data = save(
-            {"maps": self.maps.contiguous(), "shifts": self.shifts.contiguous()},
-            metadata={"format": FORMAT, "facts": json.dumps(facts)},
-        )
-        part = target.with_name(f"{target.name}.part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(data)
-            part.replace(target)
-        except OSError as e:
-            part.unlink(missing_ok=True)
-            raise OutputError(f"cannot write {path}: {e.strerror or e}") from None
-        return target
+        return write(path, {"maps": self.maps.numpy(), "shifts": self.shifts.numpy()}, facts, FORMAT)
 
     @classmethod
     def load(cls, path: str | Path) -> TunedLens:
         """Raises ``InputError`` for a file that cannot be read, ``SchemaError`` for one that is no tuned lens."""
-        from safetensors import SafetensorError, safe_open
-
         if not Path(path).is_file():
             raise InputError(f"there is no tuned lens at {path}: make one with 'pellucid lens tune'")
-        try:
-            with safe_open(str(path), "pt") as file:
-                about = file.metadata() or {}
-                if about.get("format") != FORMAT:
-                    raise SchemaError(f"{path} is no tuned lens: expected the format {FORMAT}")
-                tensors = {n: file.get_tensor(n) for n in ("maps", "shifts")}
-                facts = json.loads(about["facts"])
-        except (SafetensorError, KeyError, ValueError) as e:
-            raise SchemaError(f"{path} is no tuned lens, or was cut short: {e}") from None
+        arrays, facts = read(path, FORMAT, "a tuned lens")
         given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
-        return cls(tensors["maps"], tensors["shifts"], **given)
+        return cls(torch.from_numpy(arrays["maps"]), torch.from_numpy(arrays["shifts"]), **given)
 
 
 def place_of(loaded: LoadedModel) -> Path:

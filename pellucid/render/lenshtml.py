@@ -15,7 +15,8 @@ from importlib.resources import files
 
 from pellucid.lens.plain import Result
 from pellucid.render.blocks import Cell, Element, Graph, Heading, Heat, Lines, Table, Tree
-from pellucid.render.html import attribute, escaped, hashed
+from pellucid.render.document import document, framed
+from pellucid.render.html import escaped
 from pellucid.render.lensterminal import blanks
 from pellucid.render.lensviews import blocks_of
 from pellucid.render.lenswords import tell
@@ -129,33 +130,12 @@ def page(result: Result, *, lang: str | None = None) -> str:
     lang = chosen(lang)
     blocks = blocks_of(result, lang)
     css, js = asset("lens.css") + colours(), asset("lens.js")
-    policy = (
-        f"default-src 'none'; style-src {hashed(css)}; script-src {hashed(js)}; base-uri 'none'; form-action 'none'"
-    )
     title = next(b.text for b in blocks if isinstance(b, Heading))
     body = "\n".join(_block(b, k, lang) for k, b in enumerate(blocks))
-    return f"""<!DOCTYPE html>
-<html lang="{"zh-CN" if lang == "zh" else "en"}">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{escaped(policy)}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>{escaped("Pellucid: " + one_line(title))}</title>
-<style>{css}</style>
-</head>
-<body>
-{body}
-<output id="tip" aria-live="polite"></output>
-<script>{js}</script>
-</body>
-</html>
-"""
+    tip = '<output id="tip" aria-live="polite"></output>'
+    return document(one_line(title), f"{body}\n{tip}", css=css, js=js, chinese=lang == "zh")
 
 
 def notebook(result: Result) -> str:
     """The page in a frame, as the output of a notebook cell."""
-    return (
-        f'<iframe data-pellucid title="Pellucid" srcdoc="{attribute(page(result))}" '
-        'style="width:100%;height:480px;border:0;background:Canvas"></iframe>'
-    )
+    return framed(page(result), 480)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from pellucid.relevance.result import Relevance
 from pellucid.render.colors import NIGHT, Scale, contrast, hex_of
-from pellucid.render.html import attribute, escaped, hashed
+from pellucid.render.document import document, framed
+from pellucid.render.html import escaped
 from pellucid.render.relevance import made, notes, parts, scale_of, verdict
 from pellucid.render.visible import visible
 
@@ -46,33 +47,16 @@ def colours() -> str:
 def page(found: Relevance) -> str:
     """One self-contained HTML document, light and dark."""
     css = _CSS + colours()
-    policy = f"default-src 'none'; style-src {hashed(css)}; base-uri 'none'; form-action 'none'"
     foot = "".join(f"<p>{_both(a, b)}</p>" for a, b in zip(_lines(found, "en"), _lines(found, "zh"), strict=True))
-    return f"""<!DOCTYPE html>
-<html lang="{"zh-CN" if found.language == "zh" else "en"}">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{escaped(policy)}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>{escaped("Pellucid: " + verdict(found, "en"))}</title>
-<style>{css}</style>
-</head>
-<body>
-<h1>{_both(verdict(found, "en"), verdict(found, "zh"))}</h1>
+    body = f"""<h1>{_both(verdict(found, "en"), verdict(found, "zh"))}</h1>
 <div class="text">{_text(found)}</div>
-<footer>{foot}</footer>
-</body>
-</html>
-"""
+<footer>{foot}</footer>"""
+    return document(verdict(found, "en"), body, css=css, chinese=found.language == "zh")
 
 
 def notebook(found: Relevance) -> str:
     """The page in a frame, as the output of a notebook cell."""
-    return (
-        f'<iframe data-pellucid title="Pellucid" srcdoc="{attribute(page(found))}" '
-        'style="width:100%;height:420px;border:0;background:Canvas"></iframe>'
-    )
+    return framed(page(found), 420)
 
 
 def _lines(found: Relevance, lang: str) -> list[str]:
