@@ -132,3 +132,24 @@ def _read(kind: Any, data: Any) -> Any:
     if kind in (int, str, bool) and type(data) is not kind:
         raise TypeError(f"expected {kind.__name__}, got {data!r}")
     return data
+
+
+def json_schema(kind: Any) -> dict[str, Any]:
+    """What ``to_dict`` of a result of this ``kind`` looks like, as a JSON Schema."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return {"anyOf": [json_schema(k) for k in inner if k is not type(None)] + [{"type": "null"}]}
+    if origin is tuple:
+        return {"type": "array", "items": json_schema(inner[0])}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": json_schema(inner[1])}
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = typing.get_type_hints(kind)
+        parts = {f.name: json_schema(hints[f.name]) for f in fields(kind)}
+        name = getattr(kind, "SCHEMA", None)
+        if name:
+            parts = {"schema": {"const": name}, **parts}
+        about = " ".join((kind.__doc__ or "").split())
+        return {"type": "object", "description": about, "properties": parts, "required": list(parts)}
+    plain = {float: ["number", "null"], int: "integer", str: "string", bool: "boolean"}
+    return {"type": plain[kind]}

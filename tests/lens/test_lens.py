@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -39,6 +40,7 @@ from pellucid.lens.flow import flow
 from pellucid.lens.layers import streams_of
 from pellucid.lens.logitlens import logit_lens
 from pellucid.lens.nexttokens import next_tokens
+from pellucid.lens.plain import json_schema
 from pellucid.lens.positions import positions
 from pellucid.lens.results import Anatomy, Decodings, LogitLens, NextTokens, Positions, Surprisal
 from pellucid.lens.strategies import STRATEGIES, parse
@@ -521,6 +523,19 @@ def test_every_result_goes_everywhere(results: list[Any], lang: str, tmp_path: P
             type(r).from_dict({"schema": r.SCHEMA})
         with pytest.raises(OutputError, match="cannot write"):
             r.save(tmp_path / "r.txt")
+
+
+def test_the_schemas_are_what_is_written(results: list[Any]) -> None:
+    """Every result validates against the schema that docs has of it, which is the one that its class describes."""
+    docs = Path(__file__).parents[2] / "docs" / "pellucid.lens-1.schema.json"
+    written = json.loads(docs.read_text("utf-8"))
+    assert set(written["$defs"]) == {type(r).__name__ for r in results}
+    for r in results:
+        schema = json_schema(type(r))
+        assert written["$defs"][type(r).__name__] == schema
+        jsonschema.validate(r.to_dict(), schema)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**r.to_dict(), "schema": "other"}, schema)
 
 
 def test_pandas_has_the_columns(results: list[Any]) -> None:
