@@ -24,7 +24,8 @@ FLAGS = [
 Open = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
+# Of a module, not of the session: other tests start a browser of their own, and only one can be driven at a time.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     names = ("chromium", "chromium-browser", "google-chrome")
