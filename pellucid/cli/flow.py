@@ -7,7 +7,6 @@ pellucid flow --trace trace.json --png flow.png
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from pellucid.cli import lens
@@ -46,14 +45,7 @@ def run(options: argparse.Namespace) -> int:
         if options.prompt or options.file or options.messages:
             raise InputError("--trace holds a prompt already: leave the other out")
         paths = lens.files(options)
-        found = flow(Trace.load(options.trace), **how)
-        if options.json == "-":
-            sys.stdout.write(found.to_json() + "\n")
-        elif not options.quiet:
-            found.show(lang=options.lang)
-        for path in paths:
-            print(f"wrote {found.save(path, lang=options.lang)}", file=sys.stderr)
-        return 0
+        return lens.hand_on(options, flow(Trace.load(options.trace), **how), paths)
     prompt = lens.prompt(options)
 
     def make(model: Any, progress: Any) -> Any:

@@ -86,6 +86,11 @@ def run(options: argparse.Namespace, make: Callable[[Any, Any], Any]) -> int:
     with progress_of(options) as progress:
         model = load(options.model, **load_options(options), progress=progress)
         found = make(model, progress)
+    return hand_on(options, found, paths)
+
+
+def hand_on(options: argparse.Namespace, found: Any, paths: list[Path]) -> int:
+    """Show it, write it."""
     if options.json == "-":
         sys.stdout.write(found.to_json() + "\n")
     elif not options.quiet:

@@ -14,17 +14,17 @@ from collections.abc import Sequence
 import torch
 
 from pellucid.errors import OptionError
-from pellucid.lens.beams import Hypothesis, Tree, beams
+from pellucid.lens.beams import Tree, beams
 from pellucid.lens.contrastive import contrastive
 from pellucid.lens.nexttokens import check_count, forced
 from pellucid.lens.results import Branch, Decoded, Decodings
 from pellucid.lens.steps import check_causal, check_length, walk
 from pellucid.lens.strategies import Strategy, parse
-from pellucid.lens.tokens import shown
 from pellucid.models.align import align_ids
 from pellucid.models.encode import Messages, encode
 from pellucid.models.generate import end_tokens
 from pellucid.models.load import LoadedModel
+from pellucid.models.vocabulary import shown
 from pellucid.progress import Progress, silent
 from pellucid.trace.provenance import model_info, versions
 
@@ -37,9 +37,8 @@ def said_by(
     steps: int,
     seed: int = 0,
     progress: Progress = silent,
-) -> tuple[Hypothesis, Tree | None]:
-    """What ``strategy`` says after ``ids``, its log-probability by the strategy's own count, and a beam search's
-    tree."""
+) -> tuple[list[int], Tree | None]:
+    """The tokens that ``strategy`` says after ``ids``, and a beam search's tree."""
 
     def report(done: int) -> None:
         progress(strategy.text, done, steps)
@@ -49,12 +48,12 @@ def said_by(
         for k, step in enumerate(walk(loaded, ids, strategy, steps=steps, seed=seed)):
             said.append(step.token)
             report(k + 1)
-        return Hypothesis(said, 0.0), None
+        return said, None
     name, value = strategy.alone
     if name == "beam":
         tree = beams(loaded, ids, width=int(value), steps=steps, report=report)
-        return tree.finals[0], tree
-    return Hypothesis(contrastive(loaded, ids, alpha=value, steps=steps, report=report), 0.0), None
+        return tree.finals[0].ids, tree
+    return contrastive(loaded, ids, alpha=value, steps=steps, report=report), None
 
 
 def decode(
@@ -84,7 +83,7 @@ def decode(
         start = time.perf_counter()
         said, tree = said_by(loaded, ids, strategy, steps=steps, seed=seed, progress=progress)
         seconds = time.perf_counter() - start
-        found.append(_decoded(loaded, ids, strategy, said.ids, tree, seconds))
+        found.append(_decoded(loaded, ids, strategy, said, tree, seconds))
         progress(strategy.text, steps, steps)
     return Decodings(
         prompt=encoded.rendered,

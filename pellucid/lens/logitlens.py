@@ -27,9 +27,9 @@ from pellucid.lens.layers import KINDS, streams_of
 from pellucid.lens.predictions import by_chunks
 from pellucid.lens.results import Cell, Column, LogitLens
 from pellucid.lens.steps import check_causal, check_length
-from pellucid.lens.tokens import shown
 from pellucid.models.encode import Messages, encode
 from pellucid.models.load import LoadedModel
+from pellucid.models.vocabulary import shown
 from pellucid.progress import Progress, silent
 from pellucid.trace.layers import decoder_layers
 from pellucid.trace.provenance import model_info, versions
@@ -121,7 +121,8 @@ def logit_lens(
             for at, (p, i, entropy, q, rank) in enumerate(rows, first):
                 if i not in names:
                     names[i] = shown(loaded.tokenizer, i)
-                cells[at].append(Cell(names[i], i, min(p, 1.0), entropy, min(q, 1.0), int(rank)))
+                read = (min(q, 1.0), int(rank)) if known[at] else (None, None)
+                cells[at].append(Cell(names[i], i, min(p, 1.0), entropy, *read))
             progress("layers", k + (first + len(seen.rank)) / len(positions), len(chosen))
     return LogitLens(
         prompt=encoded.rendered,

@@ -20,11 +20,11 @@ from pellucid.errors import OptionError
 from pellucid.lens.results import Choice, Next, NextTokens
 from pellucid.lens.steps import check_causal, check_length, walk
 from pellucid.lens.strategies import parse
-from pellucid.lens.tokens import shown
 from pellucid.models.align import align_ids
 from pellucid.models.encode import Messages, encode
 from pellucid.models.generate import end_tokens
 from pellucid.models.load import LoadedModel
+from pellucid.models.vocabulary import shown
 from pellucid.progress import Progress, silent
 from pellucid.trace.provenance import model_info, versions
 
@@ -77,7 +77,7 @@ def next_tokens(
     else:
         from pellucid.lens.decode import said_by
 
-        tokens = said_by(loaded, ids, chosen, steps=steps, seed=seed, progress=progress)[0].ids
+        tokens = said_by(loaded, ids, chosen, steps=steps, seed=seed, progress=progress)[0]
         for logits, token in zip(forced(loaded, ids, tokens), tokens, strict=True):
             found.append((*described(loaded, logits, token, top_k), 1.0))
     progress("next tokens", steps, steps)

@@ -17,9 +17,9 @@ from pellucid.lens.predictions import by_chunks
 from pellucid.lens.results import Expected, Position, Positions
 from pellucid.lens.states import last_states
 from pellucid.lens.steps import check_causal, check_length
-from pellucid.lens.tokens import shown
 from pellucid.models.encode import Messages, encode
 from pellucid.models.load import LoadedModel
+from pellucid.models.vocabulary import shown
 from pellucid.progress import Progress, silent
 from pellucid.trace.provenance import model_info, versions
 

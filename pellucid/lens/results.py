@@ -258,8 +258,8 @@ class Cell:
     id: int
     prob: float
     entropy: float
-    answer_prob: float
-    answer_rank: int
+    answer_prob: float | None
+    answer_rank: int | None
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,14 @@
-"""Hidden states as they pass, read by hooks: the last ones as the head is given them, or each layer's.
+"""One pass without gradients, and the last hidden states of it as the head is given them.
 
-    last_states(loaded, final, ids)                      # [tokens, width], normed with layers_of(loaded) as seen:
-    network(...)         # seen.residual, seen.attention, seen.mlp: [layers] of [tokens, width]
+    last_states(loaded, final, ids)                      # [tokens, width], normed
+    run(loaded, ids)                                     # logits [vocabulary] at the end
 
-Nothing is kept but what was asked for, and the network does not run its head on more than it must.
+The network does not run its head on more than it must; ``lens.layers`` reads every layer's states by such a pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -39,20 +38,3 @@ def run(loaded: LoadedModel, ids: Sequence[int], *, precision: str = "full") -> 
     with torch.no_grad(), running(network, precision):
         out: Tensor = network(input_ids=rows, use_cache=False, logits_to_keep=1).logits[0, -1]
     return finite(out, loaded)
-
-
-@contextmanager
-def outputs(modules: Sequence[Any]) -> Iterator[list[Tensor | None]]:
-    """The output [tokens, width] of each of ``modules`` in the pass that runs while it is open."""
-    found: list[Tensor | None] = [None] * len(modules)
-
-    def keep(k: int) -> Any:
-        def hook(module: Any, given: Any, out: Any) -> None:
-            found[k] = (out[0] if isinstance(out, tuple) else out)[0]
-
-        return hook
-
-    with ExitStack() as hooks:
-        for k, module in enumerate(modules):
-            hooks.callback(module.register_forward_hook(keep(k)).remove)
-        yield found

@@ -256,8 +256,8 @@ def _lens_cell(r: LogitLens, column: Any, k: int, lang: str) -> Cell:
         prob=percent(c.prob),
         entropy=_number(c.entropy),
         answer=quoted(column.answer or ""),
-        answer_prob=percent(c.answer_prob),
-        rank=c.answer_rank,
+        answer_prob="–" if c.answer_prob is None else percent(c.answer_prob),
+        rank="–" if c.answer_rank is None else c.answer_rank,
     )
     return Cell(c.text, c.prob, tip, c.id == column.answer_id, True)
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pellucid.errors import ModelError, OptionError
 from pellucid.models.load import LoadedModel
+from pellucid.models.vocabulary import shown
 from pellucid.progress import Progress, silent
 from pellucid.trace import rows as row_attention
 from pellucid.trace.inside import attention, plain_experts, precision
@@ -28,7 +29,6 @@ from pellucid.trace.layers import LayerInput, NoTapeError, Seen, Tape, decoder_l
 from pellucid.trace.logits import continued_logits, target_logits, wide
 from pellucid.trace.memory import Plan, Shape, plan, whole_graph
 from pellucid.trace.objective import Function, Objective
-from pellucid.trace.statistics import piece
 
 #: ``(gradient [rows, tokens, width], embeddings [tokens, width]) -> [rows, tokens]``
 FromGradient = Callable[[Tensor, Tensor], Tensor]
@@ -168,7 +168,7 @@ class Run:
 
     def choice(self, number: int) -> str:
         """What a number in the logits' last dimension stands for, as text."""
-        return piece(self.loaded.tokenizer, number)
+        return shown(self.loaded.tokenizer, number)
 
     def measured(self, logits: Tensor, function: Function | None = None) -> Tensor:
         """The objective, or ``function``, of each selected target [selected]."""

@@ -6,7 +6,6 @@ trace.targets[0].prob, trace.targets[0].alternatives
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 
@@ -56,9 +55,3 @@ def describe(
                 )
             )
     return tuple(out)
-
-
-def piece(tokenizer: Any, token: int) -> str:
-    """A token as text; one that is part of a character only, as its bytes' name in the vocabulary."""
-    text = str(tokenizer.decode([token], clean_up_tokenization_spaces=False))
-    return text if text and "�" not in text else str(tokenizer.convert_ids_to_tokens(token))

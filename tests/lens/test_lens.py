@@ -45,11 +45,11 @@ from pellucid.lens.positions import positions
 from pellucid.lens.results import Anatomy, Decodings, LogitLens, NextTokens, Positions, Surprisal
 from pellucid.lens.strategies import STRATEGIES, parse
 from pellucid.lens.surprisal import spans_of, surprisal
-from pellucid.lens.tokens import byte_of, shown
 from pellucid.lens.tuned import TunedLens, place_of, tune
 from pellucid.model import Model
 from pellucid.models.encode import encode
 from pellucid.models.load import LoadedModel
+from pellucid.models.vocabulary import byte_of, shown
 from pellucid.render.lenshtml import page
 from pellucid.render.lensterminal import View
 
@@ -320,6 +320,8 @@ def test_the_lens_reads_hidden_states(family: LoadedModel) -> None:
     following = logit_lens(family, PROMPT, raw=True, of="next")
     assert [c.answer_id for c in following.columns] == [*ids[1:], None]
     assert following.columns[-1].lead is None
+    assert {c.answer_rank for c in following.columns[-1].cells} == {None}
+    assert following.columns[0].cells[0].answer_rank is not None
 
 
 def test_logits_that_a_family_scales(tokenizer: Any) -> None:

@@ -27,7 +27,7 @@ def byte_of() -> dict[str, int]:
 
 
 def shown(tokenizer: Any, token: int) -> str:
-    """The token's text; bytes of a part of a character as ``‹E5 8C›``; a token without any text by its name."""
+    """The token's text; bytes of a part of a character as ``‹E5›‹8C›``; a token without any text by its name."""
     text = str(tokenizer.decode([token], clean_up_tokenization_spaces=False))
     if text and _REPLACEMENT not in text:
         # Sentencepiece's decoders trim the blank that such a piece begins with.
