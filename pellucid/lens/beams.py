@@ -11,6 +11,7 @@ is walked on its own, so that one sees where it and the best path part.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,12 +53,13 @@ class Node:
 @dataclass(frozen=True)
 class Tree:
     """``finals``: what the search found, best first, with ``scores`` (log-probability a token, nats: what beams are
-    ranked by at the end)."""
+    ranked by at the end); ``seconds`` that the search took, without the greedy path beside it."""
 
     nodes: tuple[Node, ...]
     finals: tuple[Hypothesis, ...]
     scores: tuple[float, ...]
     width: int
+    seconds: float
 
 
 def beams(
@@ -99,6 +101,7 @@ def beams(
         pad_token_id=pad if pad is not None else (sorted(ends)[0] if ends else 0),
     )
     rows = torch.tensor([list(ids)], device=loaded.device)
+    began = time.perf_counter()
     saved = network.generation_config
     with torch.no_grad():
         # generate() fills gaps of a given configuration from the model's own, so the model's steps aside meanwhile.
@@ -109,6 +112,7 @@ def beams(
             )
         finally:
             network.generation_config = saved
+    seconds = time.perf_counter() - began
     finals, scores = [], []
     values = out.sequences_scores.tolist() if width > 1 else [None]
     for sequence, score in zip(out.sequences.tolist(), values, strict=True):
@@ -121,7 +125,7 @@ def beams(
         greedy.append(step.token)
         logprobs.append(float(torch.log_softmax(step.logits.cpu().double(), -1)[step.token]))
     looked.along(greedy, logprobs)
-    return Tree(looked.nodes([f.ids for f in finals], greedy), tuple(finals), tuple(scores), width)
+    return Tree(looked.nodes([f.ids for f in finals], greedy), tuple(finals), tuple(scores), width, seconds)
 
 
 def _until_end(ids: list[int], ends: set[int]) -> list[int]:

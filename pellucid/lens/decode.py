@@ -82,7 +82,7 @@ def decode(
     for strategy in chosen:
         start = time.perf_counter()
         said, tree = said_by(loaded, ids, strategy, steps=steps, seed=seed, progress=progress)
-        seconds = time.perf_counter() - start
+        seconds = tree.seconds if tree else time.perf_counter() - start
         found.append(_decoded(loaded, ids, strategy, said, tree, seconds))
         progress(strategy.text, steps, steps)
     return Decodings(
