@@ -23,21 +23,24 @@ ALLOWED = {
     "trace": ("errors", "progress", "models", "version"),
     "relevance": ("errors", "progress", "models", "trace"),
     "lens": ("errors", "progress", "models", "trace"),
+    "lab": ("errors", "progress", "models", "trace", "lens", "version"),
     "bench": ("errors", "progress", "models", "trace", "relevance", "version"),
-    "render": ("errors", "trace", "relevance", "lens", "bench", "version"),
+    "render": ("errors", "trace", "relevance", "lens", "lab", "bench", "version"),
     "model": ("models", "progress", "trace", "relevance", "lens"),
-    "cli": ("errors", "version", "progress", "models", "model", "trace", "relevance", "lens", "bench", "render"),
+    "cli": ("errors", "version", "progress", "models", "model", "trace", "relevance", "lens", "lab", "bench", "render"),
     "__init__": ("errors", "version", "model", "trace", "relevance"),
     "__main__": ("cli",),
 }
 # ``Trace``, ``Comparison``, ``Interactions``, ``Relevance`` and the lens's results forward ``show``, ``save`` and the
-# notebook hook to render, when called: the one arrow that points back.
+# notebook hook to render, when called. Loading tells transformers about the lab's architecture, where a model has it.
+# These are the arrows that point back.
 FORWARDING = {
     ("trace/result.py", "render"),
     ("trace/compare.py", "render"),
     ("trace/interactions.py", "render"),
     ("relevance/result.py", "render"),
     ("lens/plain.py", "render"),
+    ("models/load.py", "lab"),
 }
 
 
@@ -114,7 +117,7 @@ def test_nothing_happens_at_import() -> None:
     """No module sets up logging, picks a device, touches warnings or the random state when it is imported."""
     code = """
 import logging, warnings, pkgutil, importlib, numpy as np
-import torch, transformers, rich, matplotlib.figure, matplotlib.backends.backend_agg, matplotlib.font_manager
+import torch, transformers, transformers.modeling_utils, rich, matplotlib.figure, matplotlib.backends.backend_agg, matplotlib.font_manager
 def state():
     return (logging.root.handlers[:], logging.root.level, np.random.get_state()[1].tolist(),
             torch.get_rng_state().tolist(), dict(matplotlib.rcParams), torch.get_default_dtype(),

@@ -21,6 +21,7 @@ from pellucid.errors import ModelError
 from pellucid.lens.results import Anatomy, Part, Shape
 from pellucid.models.encode import check_text, encode
 from pellucid.models.load import LoadedModel
+from pellucid.models.quantization import packed_bytes
 from pellucid.trace.layers import decoder_layers
 from pellucid.trace.logits import cache_name
 from pellucid.trace.provenance import model_info, versions
@@ -53,7 +54,7 @@ def anatomy(loaded: LoadedModel, sentence: str = SENTENCE) -> Anatomy:
         parts=parts,
         by_role=dict(sorted(roles.items(), key=lambda r: -r[1])),
         parameters=sum(p.numel() for p in loaded.network.parameters()),
-        bytes=sum(p.nbytes for p in loaded.network.parameters()),
+        bytes=sum(packed_bytes(p) for p in loaded.network.parameters()),
         sentence=sentence,
         tokens=tokens,
         run=run,
@@ -98,7 +99,7 @@ def _parts(network: Any) -> Iterator[Part]:
             role=role_of(path),
             count=count,
             parameters=sum(p.numel() for p in inside),
-            bytes=sum(p.nbytes for p in inside),
+            bytes=sum(packed_bytes(p) for p in inside),
             shapes=tuple(f"{n} {list(p.shape)}" for n, p in own),
             tied=shared,
         )

@@ -25,12 +25,13 @@ from pellucid.errors import (
     UnknownModelError,
     unknown,
 )
-from pellucid.models import cache
+from pellucid.models import cache, packed
 from pellucid.models.catalog import CATALOG, Embedded
 from pellucid.models.convert import check_gguf, convert
 from pellucid.models.fetch import fetch, offline
 from pellucid.models.kinds import auto_class, kind_of, kind_of_config
 from pellucid.models.quantization import config as quantization_config
+from pellucid.models.quantization import import_modelling
 from pellucid.models.quiet import quiet_bars
 from pellucid.progress import Progress, silent
 
@@ -104,7 +105,8 @@ def load_model(
     - ``name``: embedded (``pellucid models`` lists them), a folder, a ``.gguf`` file, or a Hub id (the Hub's own
       settings hold: ``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, its cache).
     - ``device``: ``auto`` (CUDA, else MPS, else CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-    - ``dtype``: ``auto`` is float32 on the CPU and the dtype of the file on a GPU; or one of ``DTYPES``.
+    - ``dtype``: ``auto`` is float32 on the CPU and the dtype of the file on a GPU (bfloat16 for a folder of int4
+      weights); or one of ``DTYPES``.
     - ``device_map``: as in transformers (``"auto"`` spreads layers over devices); instead of ``device``.
     - ``quantization``: ``int8`` (extra ``torchao``), ``8bit`` or ``4bit`` (extra ``bitsandbytes``), or a transformers
       quantisation config.
@@ -145,9 +147,12 @@ def load_model(
         if place is not None:  # quantised weights cannot be moved afterwards
             weights["device_map"] = {"": place}
     target = name if hub else str(folder)
-    network, tokenizer = _read(target, name, hub, options, weights, progress)
+    network, tokenizer = _read(target, name, hub, options, weights, dtype, progress)
+    if quantization == "int8":
+        packed.check_packed(network, name)
     if place is not None and config is None:
         network = _move(network, place, name)
+    packed.ready(network)
     network.eval()
     network.requires_grad_(False)
     commit = getattr(network.config, "_commit_hash", None) if hub else None
@@ -244,7 +249,13 @@ def _hub_name(name: str) -> None:
 
 
 def _read(
-    target: str, name: str, hub: bool, options: dict[str, Any], weights: dict[str, Any], progress: Progress
+    target: str,
+    name: str,
+    hub: bool,
+    options: dict[str, Any],
+    weights: dict[str, Any],
+    dtype: str,
+    progress: Progress,
 ) -> tuple[Any, Any]:
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoTokenizer
@@ -252,7 +263,11 @@ def _read(
     stage = f"loading {name}"
     progress(stage, 0, 2)
     try:
-        auto = auto_class(kind_of_config(AutoConfig.from_pretrained(target, **options)))
+        import_modelling()
+        know_our_own(target, options)
+        config = AutoConfig.from_pretrained(target, **options)
+        packed.adapt(config, weights, dtype, name)
+        auto = auto_class(kind_of_config(config))
         if hub:  # the Hub's own bars show the download
             tokenizer = AutoTokenizer.from_pretrained(target, **options)
             progress(stage, 1, 2)
@@ -274,6 +289,16 @@ def _read(
         raise _load_error(name, hub, e) from None
     progress(stage, 2, 2)
     return network, tokenizer
+
+
+def know_our_own(target: str, options: dict[str, Any]) -> None:
+    """Tell transformers about the lab's architecture, where this is one: nothing of it is registered before."""
+    from transformers import PreTrainedConfig
+
+    if PreTrainedConfig.get_config_dict(target, **options)[0].get("model_type") == "pellucid":
+        from pellucid.lab.network import register
+
+        register()
 
 
 def _missing(name: str, e: ImportError) -> MissingExtraError:

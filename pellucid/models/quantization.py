@@ -4,7 +4,7 @@
 
 ``int8`` stores weights in eight bits and computes in the model's own dtype (torchao): it runs on any device, and passes
 gradients. ``8bit`` (LLM.int8: activations are rounded too) and ``4bit`` (NF4) are bitsandbytes'. Anything else comes as
-a transformers quantisation config.
+a transformers quantisation config. A folder that ``pellucid lab quantise`` made needs none: it says itself what it is.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pellucid.errors import MissingExtraError, ModelError, unknown
 
+#: The first release whose packed weights this project saves, loads and lays out for a device.
+TORCHAO = "0.18"
 #: name: the package, and the extra of that name, that it needs
 QUANTIZATIONS = {"int8": "torchao", "8bit": "bitsandbytes", "4bit": "bitsandbytes"}
 
@@ -32,7 +35,8 @@ def config(quantization: object) -> object | None:
         raise unknown("quantization", quantization, list(QUANTIZATIONS))
     package = QUANTIZATIONS[quantization]
     try:
-        __import__(package)
+        with quiet_imports():
+            __import__(package)
     except ImportError:
         raise MissingExtraError(
             f"quantization='{quantization}' needs {package}: pip install 'pellucid[{package}]'"
@@ -42,18 +46,82 @@ def config(quantization: object) -> object | None:
     if package == "torchao":
         from torchao.quantization import Int8WeightOnlyConfig
 
-        return TorchAoConfig(Int8WeightOnlyConfig())
+        return TorchAoConfig(Int8WeightOnlyConfig(set_inductor_config=False))
     return BitsAndBytesConfig(load_in_8bit=quantization == "8bit", load_in_4bit=quantization == "4bit")
+
+
+def packer(parameter: Any) -> str | None:
+    """Which package packed this parameter; None where it is a plain one."""
+    for kind in type(parameter).__mro__:
+        package = kind.__module__.partition(".")[0]
+        if package in QUANTIZATIONS.values():
+            return package
+    return None
+
+
+def packed_bytes(tensor: Any) -> int:
+    """Bytes that a tensor takes, a packed one as it is packed: what it says itself counts its values at full width."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        return sum(packed_bytes(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
+    return int(tensor.nbytes)
 
 
 def scheme(network: Any) -> str | None:
     """What quantised this network (``torchao``, ``bitsandbytes``, ``gptq``, ...); None where nothing did."""
     for p in network.parameters():
-        package = type(p).__module__.partition(".")[0]
-        if package in QUANTIZATIONS.values():
+        package = packer(p)
+        if package is not None:
             return package
     method = getattr(network, "quantization_method", None)
     return None if method is None else str(getattr(method, "value", method))
+
+
+def has_torchao() -> bool:
+    """Is a torchao here whose packed weights can be saved and laid out anew?"""
+    from packaging.version import Version
+
+    try:
+        return Version(version("torchao")) >= Version(TORCHAO)
+    except PackageNotFoundError:
+        return False
+
+
+def torchao(what: str) -> None:
+    """Raise ``MissingExtraError`` where torchao, which ``what`` needs, is not there or too old."""
+    if has_torchao():
+        try:
+            with quiet_imports():
+                __import__("torchao.quantization")
+        except ImportError as e:
+            raise MissingExtraError(
+                f"{what} needs torchao, which cannot be imported ({first_line(e)}): pip install -U 'pellucid[torchao]'"
+            ) from None
+        return
+    try:
+        there = f"{TORCHAO} or newer, and {version('torchao')} is here: pip install -U 'torchao>={TORCHAO}'"
+    except PackageNotFoundError:
+        there = "which is not installed: pip install 'pellucid[torchao]'"
+    raise MissingExtraError(f"{what} needs torchao{',' if there.startswith('which') else ''} {there}")
+
+
+@contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Keep torchao from saying, when it is imported in here, which of its compiled parts are for other machines."""
+    logs = [logging.getLogger(name) for name in ("torchao", "torchao.kernel.intmm", "torch.utils._pytree")]
+    before = [log.disabled for log in logs]
+    for log in logs:
+        log.disabled = True
+    try:
+        yield
+    finally:
+        for log, was in zip(logs, before, strict=True):
+            log.disabled = was
+
+
+def import_modelling() -> None:
+    """Import what transformers builds networks with, which brings torchao in where it is installed, and keep it quiet."""
+    with quiet_imports():
+        import transformers.modeling_utils  # noqa: F401
 
 
 @contextmanager

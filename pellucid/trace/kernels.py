@@ -47,6 +47,6 @@ def check_gradient(network: Any) -> None:
                 return
     raise ModelError(
         f"this method needs gradients, and the kernels of {name}, which quantised this model, pass none ({said}): use "
-        "leave_one_out, kernel_shap, context_cite, attention or ifr, or load it with quantization='int8', or without "
-        "quantization"
+        "leave_one_out, kernel_shap, context_cite, attention or ifr, or load the model that it was made from, plain or "
+        "with quantization='int8'"
     )
