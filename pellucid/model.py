@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from pellucid.models.catalog import DEFAULT
@@ -238,7 +239,7 @@ class Model:
 
 
 def load(
-    name: str = DEFAULT,
+    name: str | PathLike[str] = DEFAULT,
     *,
     device: str = "auto",
     dtype: str = "auto",

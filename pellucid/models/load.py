@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ class LoadedModel:
 
 
 def load_model(
-    name: str,
+    name: str | os.PathLike[str],
     *,
     device: str = "auto",
     dtype: str = "auto",
@@ -114,6 +115,8 @@ def load_model(
 
     Raises a ``ModelError`` of the kind that fits, ``OptionError`` for an unknown option.
     """
+    if isinstance(name, os.PathLike):
+        name = os.fspath(name)
     if not isinstance(name, str) or not name.strip():
         raise UnknownModelError(
             f"a model needs a name, given {name!r}: one of {', '.join(CATALOG)}, a Hub id, or a path"

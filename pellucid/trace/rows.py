@@ -28,10 +28,11 @@ _BLOCK = 72  # queries at a time: small enough to skip most of the empty half, l
 
 
 def usable(network: Any) -> bool:
-    """Can this network's attention be computed here? Not with capped scores (Gemma 2) or sinks (gpt-oss)."""
+    """Can this network's attention be computed here? Not with capped scores (Gemma 2), sinks (gpt-oss), or a mask of
+    each head's own (the lab's ALiBi and relative bias)."""
     config = network.config.get_text_config()
     capped = getattr(config, "attn_logit_softcapping", None)
-    return capped is None and config.model_type not in ("gpt_oss",)
+    return capped is None and config.model_type not in ("gpt_oss",) and not getattr(config, "biased", False)
 
 
 def register() -> None:

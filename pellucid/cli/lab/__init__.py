@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pellucid.cli.lab import train
+from pellucid.cli.lab import evaluate, quantise, train
 
-COMMANDS = (train,)
+COMMANDS = (train, evaluate, quantise)
 
 
 def add(commands: Any) -> None:
