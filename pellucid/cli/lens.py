@@ -39,6 +39,11 @@ def add_prompt(p: argparse.ArgumentParser) -> None:
 def add_output(p: argparse.ArgumentParser) -> None:
     """Model, files, terminal view."""
     add_model(p)
+    add_files(p)
+
+
+def add_files(p: argparse.ArgumentParser) -> None:
+    """Files, terminal view."""
     out = p.add_argument_group("output")
     out.add_argument("--json", metavar="PATH", help="write the result ('-': to standard output, nothing else there)")
     out.add_argument("--csv", metavar="PATH", help="write its table")

@@ -119,7 +119,7 @@ def quiet_imports() -> Iterator[None]:
 
 
 def import_modelling() -> None:
-    """Import what transformers builds networks with, which brings torchao in where it is installed, and keep it quiet."""
+    """Import what transformers builds networks with, which brings torchao in where it is installed: quietly."""
     with quiet_imports():
         import transformers.modeling_utils  # noqa: F401
 

@@ -97,4 +97,31 @@ class Graph:
     labels: tuple[str, str] = field(default=("", ""))
 
 
-Element = Heading | Lines | Table | Heat | Tree | Graph
+@dataclass(frozen=True)
+class Series:
+    """A line of a chart: (x, y), by rising x."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over one x, which is a step of training; ``name`` says what y is."""
+
+    name: str
+    across: str
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Views of one thing at several ``steps``, of which one is seen at a time: the last, until another is chosen.
+    ``name`` is what is chosen by."""
+
+    name: str
+    steps: tuple[int, ...]
+    frames: tuple[tuple[Heat | Table | Lines | Heading, ...], ...]
+
+
+Element = Heading | Lines | Table | Heat | Tree | Graph | Chart | Frames

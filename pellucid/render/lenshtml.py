@@ -14,7 +14,8 @@ from functools import cache
 from importlib.resources import files
 
 from pellucid.lens.plain import Result
-from pellucid.render.blocks import Cell, Element, Graph, Heading, Heat, Lines, Table, Tree
+from pellucid.render.blocks import Cell, Chart, Element, Frames, Graph, Heading, Heat, Lines, Table, Tree
+from pellucid.render.chart import svg
 from pellucid.render.document import document, framed
 from pellucid.render.html import escaped
 from pellucid.render.lensterminal import blanks
@@ -111,6 +112,22 @@ def _graph(block: Graph, lang: str) -> str:
     )
 
 
+def _frames(block: Frames, lang: str) -> str:
+    """All of them, the last one seen; a slider chooses."""
+    last = len(block.steps) - 1
+    steps = " ".join(str(s) for s in block.steps)
+    slider = (
+        f'<label class="choose">{escaped(block.name)} <input type="range" class="steps" min="0" max="{last}" '
+        f'value="{last}" step="1" data-steps="{steps}" aria-valuetext="{block.steps[last]}"> '
+        f"<output>{block.steps[last]:,}</output></label>"
+    )
+    shown = []
+    for k, frame in enumerate(block.frames):
+        hidden = "" if k == last else " hidden"
+        shown.append(f"<section{hidden}>{''.join(_block(b, 1, lang) for b in frame)}</section>")
+    return f'{slider}<div class="frames">{"".join(shown)}</div>'
+
+
 def _block(block: Element, k: int, lang: str) -> str:
     if isinstance(block, Heading):
         tag = "h2" if k else "h1"
@@ -122,6 +139,10 @@ def _block(block: Element, k: int, lang: str) -> str:
         return _heat(block)
     if isinstance(block, Table):
         return _table(block)
+    if isinstance(block, Chart):
+        return f"<figure><figcaption>{escaped(block.name)}</figcaption>{svg(block)}</figure>"
+    if isinstance(block, Frames):
+        return _frames(block, lang)
     return _tree(block) if isinstance(block, Tree) else _graph(block, lang)
 
 

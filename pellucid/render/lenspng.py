@@ -8,7 +8,7 @@ Tables that are wider than the page lose columns, higher ones rows, and a line s
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -18,8 +18,10 @@ from matplotlib.path import Path as Curve
 from rich.style import Style
 
 from pellucid.lens.plain import Result
-from pellucid.render.blocks import Cell, Element, Graph, Heading, Heat, Lines, Table, Tree
+from pellucid.render.blocks import Cell, Chart, Element, Frames, Graph, Heading, Heat, Lines, Table, Tree
 from pellucid.render.canvas import INK, Block, Canvas, Typesetter
+from pellucid.render.chart import domain, number, ticks
+from pellucid.render.chartpng import chart_block
 from pellucid.render.colors import BLUE_ON_PAPER, ORANGE_ON_PAPER, Scale, hex_of
 from pellucid.render.fonts import fonts_for
 from pellucid.render.lensterminal import blanks
@@ -214,9 +216,9 @@ def _graph(setter: Typesetter, block: Graph, width: float) -> Block:
     return Block(height, draw)
 
 
-def _blocks(elements: list[Element], setter: Typesetter, lang: str) -> Iterator[Block]:
+def _blocks(elements: Sequence[Element], setter: Typesetter, lang: str, *, first: int = 0) -> Iterator[Block]:
     width = WIDTH - 2 * MARGIN
-    for k, e in enumerate(elements):
+    for k, e in enumerate(elements, first):
         if isinstance(e, Heading):
             text = one_line(e.text)
             if k == 0:
@@ -239,11 +241,15 @@ def _blocks(elements: list[Element], setter: Typesetter, lang: str) -> Iterator[
             yield _table(setter, e, width)
         elif isinstance(e, Tree):
             yield _tree(setter, e, width)
+        elif isinstance(e, Chart):
+            yield chart_block(setter, e, width)
+        elif isinstance(e, Frames):
+            yield from _blocks(e.frames[-1], setter, lang, first=1)
         else:
             yield _graph(setter, e, width)
 
 
-def _texts(elements: list[Element]) -> Iterator[str]:
+def _texts(elements: Sequence[Element]) -> Iterator[str]:
     """All that is written in the picture."""
     for e in elements:
         if isinstance(e, Heading):
@@ -257,6 +263,11 @@ def _texts(elements: list[Element]) -> Iterator[str]:
             yield from (_text_of(c) for row in e.rows for c in row)
         elif isinstance(e, Tree):
             yield from (t.text for t in e.twigs)
+        elif isinstance(e, Chart):
+            x0, x1, y0, y1 = domain(e)
+            yield from (e.name, e.across, *(s.name for s in e.series), *map(number, (*ticks(x0, x1), *ticks(y0, y1))))
+        elif isinstance(e, Frames):
+            yield from _texts(e.frames[-1])
         else:
             yield from (n.text for n in e.nodes)
 

@@ -8,7 +8,7 @@ left to the numbers beside them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -20,7 +20,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from pellucid.lens.plain import Result
-from pellucid.render.blocks import Cell, Graph, Heading, Heat, Lines, Table, Tree, Twig
+from pellucid.render.blocks import Cell, Chart, Element, Frames, Graph, Heading, Heat, Lines, Table, Tree, Twig
+from pellucid.render.chart import domain, told_of
+from pellucid.render.chart import row as chart_row
 from pellucid.render.colors import Scale
 from pellucid.render.lensviews import blocks_of
 from pellucid.render.shading import Colors, Marks, Shading
@@ -60,7 +62,12 @@ class View:
         yield Segments(segments)
 
     def _parts(self, style: Shading, width: int) -> Iterator[RenderableType]:
-        for k, block in enumerate(blocks_of(self.result, self.lang)):
+        yield from self._elements(blocks_of(self.result, self.lang), style, width)
+
+    def _elements(
+        self, blocks: Sequence[Element], style: Shading, width: int, *, first: int = 0
+    ) -> Iterator[RenderableType]:
+        for k, block in enumerate(blocks, first):
             if isinstance(block, Heading):
                 if k:
                     yield Text()
@@ -76,8 +83,24 @@ class View:
                 yield from self._tables(block, style, width)
             elif isinstance(block, Tree):
                 yield from self._tree(block, style)
+            elif isinstance(block, Chart):
+                yield from self._chart(block, style)
+            elif isinstance(block, Frames):
+                yield from self._elements(block.frames[-1], style, width, first=1)
             elif isinstance(block, Graph):
                 yield from self._graph(block, style, width)
+
+    def _chart(self, block: Chart, style: Shading) -> Iterator[Text]:
+        _, _, low, high = domain(block)
+        yield Text()
+        yield Text(one_line(block.name), style.of("bold"))
+        plain = isinstance(style, Marks) and style.ascii_only
+        for s in block.series:
+            if s.points:
+                line = Text("  ", no_wrap=True, overflow="ellipsis")
+                line.append(chart_row(s, low, high, plain=plain))
+                line.append(f"  {told_of(s)}", style.of("dim") or None)
+                yield line
 
     def _heat(self, block: Heat, style: Shading) -> Iterator[Piece]:
         for text, share, _ in block.parts:

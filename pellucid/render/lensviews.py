@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pellucid.lab.watched import Watched
 from pellucid.lens.flow import Flow
 from pellucid.lens.plain import Result
 from pellucid.lens.results import (
@@ -25,6 +26,7 @@ from pellucid.render.blocks import Cell, Element, Graph, Heading, Heat, Lines, N
 from pellucid.render.lenswords import tell
 from pellucid.render.shading import percent
 from pellucid.render.visible import one_line
+from pellucid.render.watchviews import watched
 from pellucid.trace.result import FRAME_ROLES
 
 #: Columns of a grid that are drawn; a page shows them all.
@@ -346,6 +348,7 @@ VIEWS: dict[type[Result], Callable[[Any, str], list[Element]]] = {
     LogitLens: _lens,
     Anatomy: _anatomy,
     Flow: _flow,
+    Watched: watched,
 }
 
 

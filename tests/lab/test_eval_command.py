@@ -252,7 +252,7 @@ def test_a_save_is_whole_or_nothing(evaluation: Evaluation, tmp_path: Path, monk
         save(evaluation, tmp_path / "a.html")
 
 
-@pytest.mark.parametrize("page", ["evaluation.md", "evaluation.zh.md"])
+@pytest.mark.parametrize("page", ["evaluation.md", "evaluation.zh-CN.md"])
 def test_the_pages_task_file_is_read(page: str, tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
     toml = text.partition("```toml\n")[2].partition("```")[0]

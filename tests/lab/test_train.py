@@ -39,11 +39,15 @@ TRAIN = {"steps": 12, "rows": 4, "context": 16, "warmup": 2, "evaluate_every": 4
 WORDS = "the cat sat on the mat. 猫坐在垫子上。 dogs run far and wide.\n"
 
 
-@pytest.fixture
-def book(tmp_path: Path) -> Path:
-    path = tmp_path / "book.txt"
+def write_book(folder: Path) -> Path:
+    path = folder / "book.txt"
     path.write_text("".join(f"{i} {WORDS}" for i in range(60)), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    return write_book(tmp_path)
 
 
 def recipe(

@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pellucid.cli.lab import evaluate, quantise, train
+from pellucid.cli.lab import evaluate, quantise, train, watch
 
-COMMANDS = (train, evaluate, quantise)
+COMMANDS = (train, evaluate, quantise, watch)
 
 
 def add(commands: Any) -> None:

@@ -37,6 +37,32 @@
   });
   if (all.length) all[0].tabIndex = 0;
 
+  for (const slider of document.querySelectorAll("input.steps")) {
+    const steps = slider.dataset.steps.split(" ").map(Number);
+    const frames = [...slider.closest("label").nextElementSibling.children];
+    const charts = [...document.querySelectorAll("svg.chart")];
+    const rows = [...document.querySelectorAll("table.grid tbody tr")];
+    function choose() {
+      const k = Number(slider.value);
+      frames.forEach((f, n) => { f.hidden = n !== k; });
+      rows.forEach((r, n) => r.classList.toggle("now", n === k && rows.length === steps.length));
+      slider.nextElementSibling.textContent = steps[k].toLocaleString("en");
+      slider.setAttribute("aria-valuetext", String(steps[k]));
+      for (const chart of charts) {
+        const [low, high, left, right] = chart.dataset.x.split(" ").map(Number);
+        const x = left + (Math.min(Math.max(steps[k], low), high) - low) / (high - low) * (right - left);
+        const line = chart.querySelector(".now");
+        line.setAttribute("x1", x);
+        line.setAttribute("x2", x);
+      }
+    }
+    slider.addEventListener("input", choose);
+    rows.forEach((r, n) => r.addEventListener("click", () => {
+      if (rows.length === steps.length) { slider.value = n; choose(); }
+    }));
+    choose();
+  }
+
   for (const flow of document.querySelectorAll(".flow")) {
     const nodes = [...flow.querySelectorAll("[data-n]")];
     const edges = JSON.parse(flow.dataset.edges);  // [source, target, share, positive]
