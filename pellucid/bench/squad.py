@@ -50,7 +50,9 @@ def read(path: Path, *, each: str = "first") -> list[Example]:
     try:
         for article in data["data"]:
             for paragraph in article["paragraphs"]:
-                questions = paragraph["qas"][:1] if each == "first" else paragraph["qas"]
+                # CMRC 2018's trial set has a question or two without a word in them: nothing can be asked there.
+                asked = [q for q in paragraph["qas"] if str(q["question"]).strip()]
+                questions = asked[:1] if each == "first" else asked
                 found += [_example(paragraph["context"], q, len(found) + k) for k, q in enumerate(questions)]
     except (KeyError, TypeError) as e:
         raise InputError(

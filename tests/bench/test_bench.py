@@ -78,6 +78,14 @@ def test_reading_squad(data: Path) -> None:
     assert len(read(data, each="all")) == 10
 
 
+def test_a_question_without_a_word_is_passed_over(tmp_path: Path) -> None:
+    asked = [{"id": "a", "question": " ", "answers": [{"text": "猫", "answer_start": 0}]}]
+    asked.append({"id": "b", "question": "谁？", "answers": [{"text": "猫", "answer_start": 0}]})
+    path = tmp_path / "empty.json"
+    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": "猫坐着。", "qas": asked}]}]}), encoding="utf-8")
+    assert [e.question for e in read(path)] == ["谁？"]
+
+
 def test_marks_that_are_off_are_found_again(data: Path) -> None:
     text = data.read_text(encoding="utf-8").replace('"answer_start": 28', '"answer_start": 30', 1)
     text = text.replace('"text": "Madrid"', '"text": "nowhere"')
