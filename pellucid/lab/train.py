@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import OutputError
+from pellucid.lab.training.checkpoints import Checkpoints
 from pellucid.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -204,8 +205,8 @@ def _claim(folder: Path, recipe: Recipe) -> None:
     """Write the recipe into the run's folder, once. Raises ``OutputError`` where the folder holds something else."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / RUN).is_file():
-            if any(folder.iterdir()):
+        if not Checkpoints(folder, {}).any():  # nothing has come of it yet: another recipe may take its place
+            if not (folder / RUN).is_file() and any(folder.iterdir()):
                 raise OutputError(f"the folder {folder} holds something else than a lab run: choose another --out")
             partial = folder / f".{RUN}"
             partial.write_text(json.dumps(recipe.as_dict(), indent=1), encoding="utf-8")
@@ -229,6 +230,6 @@ def _packed(recipe: Recipe, folder: Path, place: Any, progress: Progress) -> Pac
     }
     found = None
     if place.first:
-        found = pack(d.sources, **given, progress=progress)
+        found = pack(d.sources, **given, anew=not Checkpoints(folder, {}).any(), progress=progress)
     place.wait()
     return found or pack(d.sources, **given)

@@ -422,3 +422,17 @@ def test_two_processes_train_the_model_of_one(book: Path, tmp_path: Path, spread
     x, y = weights(tmp_path / "one"), weights(tmp_path / "two")
     for n in x:
         torch.testing.assert_close(x[n], y[n], atol=2e-4, rtol=1e-3)
+
+
+def test_where_nothing_came_of_a_run_other_data_takes_its_place(book: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.txt"
+    small.write_text("too short a text", encoding="utf-8")
+    with pytest.raises(InputError, match="one block needs"):
+        train(recipe(small, steps=2), tmp_path / "run")
+    train(recipe(book, steps=2), tmp_path / "run")
+    train(recipe(book, steps=2), tmp_path / "other")
+    assert same(tmp_path / "run", tmp_path / "other")
+    stamp = (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns
+    with pytest.raises(OptionError, match=r"packed from .*book\.txt, and now .*small\.txt is given: start a new run"):
+        train(recipe(small, steps=2), tmp_path / "run")
+    assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == stamp

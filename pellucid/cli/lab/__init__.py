@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pellucid.cli.lab import evaluate, quantise, train, watch
+from pellucid.cli.lab import classify, distill, evaluate, quantise, train, tune, watch
 
-COMMANDS = (train, evaluate, quantise, watch)
+COMMANDS = (train, evaluate, quantise, tune, distill, classify, watch)
 
 
 def add(commands: Any) -> None:

@@ -73,11 +73,13 @@ def pack(
     field: str = "text",
     dtype: str = "auto",
     seed: int = 0,
+    anew: bool = False,
     progress: Progress = silent,
 ) -> Packed:
     """Pack ``sources`` into ``folder``, or open what an earlier run packed there.
 
-    ``held_out`` is the share that training never sees. Raises ``InputError`` where the data is not what it was when it
+    ``held_out`` is the share that training never sees; ``anew``: nothing has come of what is there, so that other data
+    or options take its place instead of being refused. Raises ``InputError`` where the data is not what it was when it
     was packed, or cannot be read; ``OptionError`` for options that do not fit it.
     """
     if not 0 < held_out < 1:
@@ -91,7 +93,11 @@ def pack(
         "seed": seed,
     }
     if (folder / MANIFEST).is_file():
-        return _open(folder, wanted)
+        try:
+            return _open(folder, wanted)
+        except (InputError, OptionError):
+            if not anew:
+                raise
     found = list(documents(sources, field=field))
     train, held = split(found, held_out, seed)
     progress("tokenizer", 0, None)
@@ -169,6 +175,11 @@ def _open(folder: Path, wanted: dict[str, Any]) -> Packed:
                 f"{source} is not what it was when this run began (its hash differs): bring the file back, or start a "
                 "new run with another --out"
             )
+    before, now = (", ".join(m["sources"]) for m in (manifest, wanted))
+    if before != now:
+        raise OptionError(
+            f"this run's data was packed from {before}, and now {now} is given: start a new run with another --out"
+        )
     for name, value in wanted.items():
         if manifest[name] != value:
             raise OptionError(

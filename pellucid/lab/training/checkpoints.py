@@ -98,6 +98,10 @@ class Checkpoints:
             return Found(folder, state, tuple(passed))
         return Found(self.folder, {"step": 0}, tuple(passed)) if passed else None
 
+    def any(self) -> bool:
+        """Is there one, whole or torn?"""
+        return bool(self._names())
+
     def steps(self) -> list[Found]:
         """Every whole checkpoint, from the first."""
         found = []
