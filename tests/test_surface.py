@@ -117,7 +117,8 @@ def test_nothing_happens_at_import() -> None:
     """No module sets up logging, picks a device, touches warnings or the random state when it is imported."""
     code = """
 import logging, warnings, pkgutil, importlib, numpy as np
-import torch, transformers, transformers.modeling_utils, rich, matplotlib.figure, matplotlib.backends.backend_agg, matplotlib.font_manager
+import torch, transformers, transformers.modeling_utils, rich
+import matplotlib.figure, matplotlib.backends.backend_agg, matplotlib.font_manager
 def state():
     return (logging.root.handlers[:], logging.root.level, np.random.get_state()[1].tolist(),
             torch.get_rng_state().tolist(), dict(matplotlib.rcParams), torch.get_default_dtype(),

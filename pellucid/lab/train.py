@@ -10,22 +10,18 @@ on where it was stopped.
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.errors import OutputError
+from pellucid.lab.folder import claim, publish, read_weights, writer
 from pellucid.lab.training.checkpoints import Checkpoints
 from pellucid.progress import Progress, silent
 
 if TYPE_CHECKING:
     from pellucid.lab.data.packed import Packed
     from pellucid.lab.training.settings import Recipe
-
-RUN = "run.json"
 
 
 @dataclass(frozen=True)
@@ -76,16 +72,16 @@ def train(
     folder, s = Path(out), recipe.train
     with join(device) as place:
         if place.first:
-            _claim(folder, recipe)
+            claim(folder, recipe)
         place.wait()
-        packed = _packed(recipe, folder, place, progress)
-        blocks = Blocks(packed.train, rows=s.rows, length=s.context, seed=s.seed, isolate=recipe.data.isolate)
-        ends = {"eos_token_id": packed.tokenizer.eos_token_id, "pad_token_id": packed.tokenizer.pad_token_id}
-        size = {"vocab_size": packed.manifest["vocabulary"], "bos_token_id": None, **ends}
+        data = packed(recipe, folder, place, progress)
+        blocks = Blocks(data.train, rows=s.rows, length=s.context, seed=s.seed, isolate=recipe.data.isolate)
+        ends = {"eos_token_id": data.tokenizer.eos_token_id, "pad_token_id": data.tokenizer.pad_token_id}
+        size = {"vocab_size": data.manifest["vocabulary"], "bos_token_id": None, **ends}
         torch.manual_seed(s.seed)
         config = LabConfig(**{"max_position_embeddings": s.context, **recipe.model, **size})
         network: Any = LabForCausalLM(config)
-        write = _writer(network, packed.tokenizer)
+        write = writer(network, data.tokenizer)
         loop = Loop(
             network,
             blocks,
@@ -95,7 +91,7 @@ def train(
             place=place,
             save=lambda where: write(where, loop.weights),
             restore=lambda where: read_weights(network, where),
-            evaluate=lambda: held_out(loop.learner, packed.held_out, s.context, s.evaluate_tokens, place.device),
+            evaluate=lambda: held_out(loop.learner, data.held_out, s.context, s.evaluate_tokens, place.device),
             watch=watch if place.first else lambda metrics: None,
             stop=stop,
         )
@@ -107,7 +103,7 @@ def train(
                 network = LabForCausalLM(config)  # whole, in one process
                 network.load_state_dict(loop.weights)
                 network.to(place.device)
-            sample = write_something(network, packed.tokenizer, s.seed)
+            sample = write_something(network, data.tokenizer, s.seed)
         place.wait()
         return Trained(
             folder,
@@ -138,31 +134,6 @@ def held_out(learner: Any, part: Any, length: int, tokens: int, device: Any, *, 
     return total / count
 
 
-def read_weights(network: Any, folder: Path) -> None:
-    """Put the weights of a folder in the Hub's layout into ``network``."""
-    from safetensors.torch import load_file
-
-    missing, unexpected = network.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
-    tied = set(network.all_tied_weights_keys) if hasattr(network, "all_tied_weights_keys") else set()
-    assert not unexpected, unexpected
-    assert set(missing) <= tied, missing
-
-
-def publish(write: Callable[[Path], None], folder: Path) -> None:
-    """The finished model into the run's own folder, a whole file at a time, the configuration last."""
-    partial = folder / ".model.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        write(partial)
-        for path in sorted(partial.iterdir(), key=lambda p: p.name == "config.json"):
-            path.replace(folder / path.name)
-    except OSError as e:
-        raise OutputError(f"the model cannot be written into {folder}: {e.strerror or e}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
 def write_something(network: Any, tokenizer: Any, seed: int, *, tokens: int = 160) -> str:
     """What the model writes from the end of a document on, at temperature 0.8."""
     import torch
@@ -189,33 +160,7 @@ def write_something(network: Any, tokenizer: Any, seed: int, *, tokens: int = 16
     return text
 
 
-def _writer(network: Any, tokenizer: Any) -> Callable[[Path, dict[str, Any] | None], None]:
-    from pellucid.models.quiet import quiet_bars
-
-    def write(folder: Path, weights: dict[str, Any] | None) -> None:
-        with quiet_bars():
-            # A copy: transformers takes the tensors out of the mapping as it writes them.
-            network.save_pretrained(folder, state_dict=None if weights is None else dict(weights))
-        tokenizer.save_pretrained(folder)
-
-    return write
-
-
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Write the recipe into the run's folder, once. Raises ``OutputError`` where the folder holds something else."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not Checkpoints(folder, {}).any():  # nothing has come of it yet: another recipe may take its place
-            if not (folder / RUN).is_file() and any(folder.iterdir()):
-                raise OutputError(f"the folder {folder} holds something else than a lab run: choose another --out")
-            partial = folder / f".{RUN}"
-            partial.write_text(json.dumps(recipe.as_dict(), indent=1), encoding="utf-8")
-            partial.replace(folder / RUN)
-    except OSError as e:
-        raise OutputError(f"cannot write into {folder}: {e.strerror or e}") from None
-
-
-def _packed(recipe: Recipe, folder: Path, place: Any, progress: Progress) -> Packed:
+def packed(recipe: Recipe, folder: Path, place: Any, progress: Progress) -> Packed:
     """The data, packed by the first process for all."""
     from pellucid.lab.data.packed import pack
 

@@ -177,3 +177,10 @@ def test_sources_that_are_not_there_are_refused(tmp_path: Path) -> None:
         list(documents([str(tmp_path)]))
     with pytest.raises(OptionError, match="a byte-pair vocabulary needs 257"):
         tokenizers.byte_pairs(["abc"], 100)
+
+
+def test_a_line_of_json_ends_at_the_line_break_alone(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    texts = ["one\u2028two", "三\x85四", "five"]
+    path.write_text("".join(json.dumps({"text": t}, ensure_ascii=False) + "\n" for t in texts), encoding="utf-8")
+    assert [d.text for d in documents([str(path)], field="text")] == texts

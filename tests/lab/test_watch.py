@@ -128,3 +128,18 @@ def test_a_chart_has_round_ticks_and_names_apart() -> None:
     drawn = chart.svg(Chart("y", "step", (line,)))
     assert "a&lt;b" in drawn
     assert 'points="48.0,164.0 570.0,10.0"' in drawn
+
+
+def test_adapters_are_put_into_their_model(tiny_folder: Path, tmp_path: Path) -> None:
+    """A tuned run's checkpoints hold adapters alone: the last one is the finished model."""
+    chats = tmp_path / "chats.jsonl"
+    lines = [{"prompt": f"the {w} of", "completion": "France 巴黎"} for w in ("capital", "天气", "word", "system")]
+    chats.write_text("".join(json.dumps(x) + "\n" for x in lines), encoding="utf-8")
+    told = ["lab", "tune", str(tiny_folder), "--data", str(chats), "--lora", "2", "--out", str(tmp_path / "run")]
+    more = ["--device", "cpu", "--quiet", "--epochs", "2", "--rows", "2", "--save-every", "1", "--keep-last", "0"]
+    assert main([*told, *more, "--rate", "0.05", "--held-out", "0.25"]) == 0
+    found = watch(tmp_path / "run", "the capital of", " France", device="cpu", method="saliency")
+    assert len(found.checkpoints) >= 3
+    done = pellucid.load(tmp_path / "run", device="cpu").explain("the capital of", " France", method="saliency")
+    assert found.checkpoints[-1].scores == pytest.approx(done.total.tolist(), rel=1e-3)
+    assert found.checkpoints[0].scores != pytest.approx(done.total.tolist(), rel=1e-3)

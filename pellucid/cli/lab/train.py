@@ -15,7 +15,7 @@ from typing import Any
 from pellucid.cli.lab.bars import interruptible, training_bar
 
 REDRAW = 10.0  # seconds between two drawings of the loss curve
-_FLAGS = {
+FLAGS = {
     "steps": (int, "optimiser steps"),
     "rows": (int, "blocks of text a step"),
     "context": (int, "tokens of a block"),
@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
     p.add_argument("--tokenizer", metavar="KIND", help="characters, bytepairs, or a model whose tokenizer is taken")
     p.add_argument("--vocab-size", type=int, metavar="N", help="tokens of a byte-pair tokenizer")
     p.add_argument("--field", metavar="NAME", help="where a JSON line keeps its text")
-    for name, (kind, text) in _FLAGS.items():
+    for name, (kind, text) in FLAGS.items():
         p.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper()[:1], help=text)
     p.add_argument("--compile", action="store_true", default=None, help="compile the model (torch.compile)")
     p.add_argument(
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     from pellucid.render.curve import save_curve
 
     out = Path(options.out)
-    given = {n: v for n in (*_FLAGS, "compile", "checkpointing") if (v := getattr(options, n)) is not None}
+    given = {n: v for n in (*FLAGS, "compile", "checkpointing") if (v := getattr(options, n)) is not None}
     data = {n: v for n in ("tokenizer", "vocab_size", "field") if (v := getattr(options, n)) is not None}
     recipe = read(preset=options.preset, config=options.config, sources=options.data, data=data, train=given)
     drawn = time.monotonic()

@@ -144,6 +144,8 @@ class Loop:
                 if stopped:
                     break
         assert saved == self.step
+        if self.spread and self.weights is None:  # it was done before
+            self.weights = world.gathered(self.network)
         notes = () if self.found is None else self.found.passed
         return Fitted(self.step, self.loss, self.seconds, self.tokens, stopped and self.step < s.steps, notes)
 
