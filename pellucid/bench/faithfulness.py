@@ -2,17 +2,16 @@
 
     pellucid bench faithfulness xquad-en.json --model smollm2-135m-instruct --methods ifr,gim --out board/
 
-Each question is put to the model after its paragraph; the model's own greedy answer is what is explained, and the
-paragraph's tokens are what may go. Every method runs on the same answer and is judged (``trace.faithful``) with shared
-ablations; its seconds are divided by those of a forward pass F measured just before and after it. Each record is on
-disk before the next question begins: a run that was stopped goes on where it was.
+The model's own answer to each example is what is explained (``asking``): what it writes, its translation, its class, or
+its part of a context. The example's text is what may go. Every method runs on the same answer and is judged
+(``trace.faithful``) with shared ablations; its seconds are divided by those of a forward pass F measured just before
+and after it. Each record is on disk before the next example begins: a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,12 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from pellucid.bench.asking import Asked, ask
+from pellucid.bench.lines import read_any
 from pellucid.bench.records import Records
-from pellucid.bench.squad import Example, read
-from pellucid.errors import Error, InputError, ModelError, OptionError, unknown
-from pellucid.models.encode import Encoded, encode
-from pellucid.models.generate import generate
-from pellucid.models.kinds import CHOOSING
+from pellucid.errors import Error, InputError, OptionError, unknown
 from pellucid.models.load import LoadedModel
 from pellucid.progress import Progress, silent
 from pellucid.trace import faithful as judging
@@ -89,19 +86,6 @@ class Settings:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Asked:
-    """One question as the model reads it, and its own answer. ``candidates``: the paragraph's tokens; ``human``
-    [candidates]: does a person's marked answer touch the token?"""
-
-    id: str
-    encoded: Encoded
-    answer: list[int]
-    text: str
-    candidates: list[int]
-    human: list[bool]
-
-
 def check(settings: Settings) -> None:
     """Raise ``OptionError`` for settings that cannot be run."""
     if settings.prompt.count("{context}") != 1 or settings.prompt.count("{question}") != 1:
@@ -122,37 +106,6 @@ def fingerprint(path: Path) -> str:
         raise InputError(f"cannot read {path}: {e.strerror or e}") from None
 
 
-def ask(loaded: LoadedModel, example: Example, settings: Settings) -> Asked | None:
-    """Put the question and take the answer; None where the prompt is longer than the settings allow, or the model
-    answers with nothing."""
-    values = {"context": example.context, "question": example.question}
-    parts = re.split(r"(\{context\}|\{question\})", settings.prompt)
-    start = len("".join(values.get(p.strip("{}"), p) for p in parts[: parts.index("{context}")]))
-    text = "".join(values.get(p.strip("{}"), p) for p in parts)
-    encoded = encode(loaded, text)
-    if len(encoded.ids) > settings.max_prompt_tokens:
-        return None
-    try:
-        answer = generate(loaded, encoded.ids, max_new_tokens=settings.max_new_tokens)
-    except InputError:  # an empty answer: there is nothing to explain
-        return None
-    end = start + len(example.context)
-    candidates = [
-        i
-        for i, t in enumerate(encoded.tokens)
-        if t.start is not None and t.end is not None and start <= t.start and t.end <= end and t.role == "user"
-    ]
-    if len(candidates) < 2:
-        return None
-    marked = [(start + a, start + b) for a, b in example.spans]
-    human = [
-        any((encoded.tokens[i].start or 0) < b and (encoded.tokens[i].end or 0) > a for a, b in marked)
-        for i in candidates
-    ]
-    said = str(loaded.tokenizer.decode(answer))
-    return Asked(example.id, encoded, answer, said, candidates, human)
-
-
 def measure(
     loaded: LoadedModel,
     path: Path,
@@ -166,14 +119,9 @@ def measure(
     labels = [e.label for e in entries]
     if len(set(labels)) < len(labels) or not labels:
         raise OptionError(f"methods should be one or more, each once, given {', '.join(labels) or 'none'}")
-    if loaded.kind in CHOOSING:
-        raise ModelError(
-            f"'{loaded.name}' chooses its answers ({loaded.kind}), and this measures answers that a model writes: give "
-            "a causal or an encoder-decoder model; pellucid explain and Model.faithfulness judge one trace of any kind"
-        )
     for e in entries:
         e.method.check_kind(loaded.kind, loaded.name)
-    examples = read(path)
+    examples = read_any(path)
     records = Records.open(out, {**asdict(settings), "pellucid": __version__})
     done: dict[str, set[str]] = {}
     for r in records.lines:
@@ -200,7 +148,7 @@ def measure(
     progress("examples", taken, settings.examples)
     if taken < settings.examples:
         raise InputError(
-            f"{path.name} has {taken} questions of at most {settings.max_prompt_tokens} prompt tokens after the first "
+            f"{path.name} has {taken} examples of at most {settings.max_prompt_tokens} prompt tokens after the first "
             f"{settings.skip}, and {settings.examples} were asked for: the {taken} are measured; ask for fewer, or "
             "allow longer prompts"
         )

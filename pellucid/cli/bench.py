@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
         "that was stopped goes on where it was when it is started again with the same folder.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    f.add_argument("data", metavar="DATA", help="a SQuAD-style JSON file")
+    f.add_argument("data", metavar="DATA", help="a SQuAD-style .json; or a .txt or .tsv of a text a line")
     f.add_argument("--out", required=True, metavar="DIR", help="folder for records and leaderboard.md, .json, .png")
     f.add_argument(
         "--methods",
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     """Measure, and write the board. What can be known to be wrong is, before a model is loaded."""
     from pellucid.bench import faithfulness as bench
     from pellucid.bench.board import Board
-    from pellucid.bench.squad import read
+    from pellucid.bench.lines import read_any
     from pellucid.trace.methods import split
 
     path, out = Path(options.data), Path(options.out)
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
         },
     )
     bench.check(settings)
-    read(path)
+    read_any(path)
     from pellucid import progress as bars
     from pellucid.model import load
     from pellucid.render import save_board

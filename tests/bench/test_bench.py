@@ -6,23 +6,28 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tiny_heads import with_head
+from tiny_seq2seq import make as make_seq2seq
 
 from pellucid.bench import faithfulness as bench
+from pellucid.bench.asking import ask
 from pellucid.bench.board import Board, paired
+from pellucid.bench.lines import read_any
 from pellucid.bench.records import Records
 from pellucid.bench.squad import read
 from pellucid.cli.main import main
-from pellucid.errors import InputError, ModelError, OptionError
+from pellucid.errors import InputError, OptionError
 from pellucid.models.load import LoadedModel
 from pellucid.render import save_board
 from pellucid.render.board import markdown
 from pellucid.trace.engine import Run
-from pellucid.trace.faithful import Judge
+from pellucid.trace.explain import explain
+from pellucid.trace.faithful import Judge, faithfulness
 from pellucid.trace.methods import method
 from pellucid.trace.objective import objective
 
@@ -111,7 +116,7 @@ def test_files_that_are_no_squad(tmp_path: Path, text: str, said: str) -> None:
 def test_numbers_are_the_judges(tiny: Callable[..., LoadedModel], data: Path, tmp_path: Path) -> None:
     model = tiny()
     found = bench.measure(model, data, entries("leave_one_out", "saliency"), tmp_path / "out", settings(data))
-    asked = bench.ask(model, read(data)[0], settings(data))
+    asked = ask(model, read(data)[0], settings(data))
     assert asked is not None
     marked = [asked.encoded.tokens[i].text for i, h in zip(asked.candidates, asked.human, strict=True) if h]
     assert "Paris" in "".join(marked)
@@ -168,15 +173,49 @@ def test_other_settings_are_refused(tiny: Callable[..., LoadedModel], data: Path
         Records.open(tmp_path, json.loads((tmp_path / "settings.json").read_text()))
 
 
-def test_models_that_write_nothing_are_refused(data: Path, tmp_path: Path) -> None:
-    chooser = with_head("bert")
-    with pytest.raises(ModelError, match=r"chooses its answers \(classifier\), and this measures answers that a model"):
-        bench.measure(chooser, data, entries("saliency"), tmp_path, settings(data))
-    assert not (tmp_path / "records.jsonl").exists()
+@pytest.mark.parametrize("name", ["bert", "span", "marian"])
+def test_models_of_other_kinds_are_measured_on_their_own_answers(name: str, data: Path, tmp_path: Path) -> None:
+    """A class of a text, a part of a context, a translation: each judged as ``faithfulness`` judges one trace."""
+    if name == "marian":
+        loaded = make_seq2seq(name, tmp_path / "model")
+    else:
+        loaded = with_head("bert", kind="span" if name == "span" else "classifier")
+    path = data
+    if name != "span":
+        path = tmp_path / "lines.tsv"
+        path.write_text("the capital of France is Paris\t1\n\n天气对农业的影响很大\t0\n", encoding="utf-8")
+    found = bench.measure(
+        loaded, path, entries("saliency", "leave_one_out"), tmp_path / "out", settings(path, examples=2)
+    )
+    lines = [r for r in found.lines if r.get("method") == "saliency"]
+    assert len(lines) == 2
+    about = [r for r in found.lines if "method" not in r]
+    example = read_any(path)[0]
+    prompt: Any = (example.question, example.context) if name == "span" else example.context
+    trace = explain(loaded, prompt, method="saliency", trust=False, max_new_tokens=settings(path).max_new_tokens)
+    assert about[0]["answer"] == trace.answer.text
+    if name != "span":  # where all that was written may go, the trace's own judge has the same candidates
+        report = faithfulness(loaded, trace, ablations=settings(path).ablations)
+        assert about[0]["candidates"] == report.candidates
+        assert lines[0]["comprehensiveness"] == pytest.approx(report.verdict.comprehensiveness, abs=1e-5)
+        assert lines[0]["roc"] is None
+    assert all(r["deletion_area"] is not None for r in lines)
+
+
+def test_a_reader_needs_questions(tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text("one text\nanother\n", encoding="utf-8")
+    with pytest.raises(InputError, match="give a SQuAD-style file, which has both"):
+        bench.measure(
+            with_head("bert", kind="span"), path, entries("saliency"), tmp_path / "out", settings(path, examples=1)
+        )
+    path.write_text("\n", encoding="utf-8")
+    with pytest.raises(InputError, match="holds no text: expected one a line"):
+        read_any(path)
 
 
 def test_too_few_questions_are_said(tiny: Callable[..., LoadedModel], data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"2 questions .* 9 were asked"):
+    with pytest.raises(InputError, match=r"2 examples .* 9 were asked"):
         bench.measure(tiny(), data, entries("saliency"), tmp_path, settings(data, examples=9, skip=3))
 
 

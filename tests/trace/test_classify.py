@@ -178,6 +178,32 @@ def test_what_if_runs_equal_single_ones(model: LoadedModel, prompt: str | tuple[
         torch.testing.assert_close(values, torch.log_softmax(z, -1)[[2, 1]].double(), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("prompt", [TEXT, PAIR], ids=["text", "pair"])
+def test_elimination_is_leave_one_out_in_rounds(model: LoadedModel, prompt: str | tuple[str, str]) -> None:
+    """By hand: each round's falls of the text that is left, and the mean over the rounds that a token was in."""
+    run = run_of(model, prompt, [2])
+    given = inputs(model, prompt)
+    places = [u[0] for u in run.units]
+
+    def value(gone: set[int]) -> float:
+        left = [i for i in range(run.prompt_length) if i not in gone]
+        with torch.no_grad():
+            z = model.network(**{k: v[:, left] for k, v in given.items()}).logits[0]
+        return float(torch.log_softmax(z, -1)[2])
+
+    falls: dict[int, list[float]] = {i: [] for i in places}
+    gone: set[int] = set()
+    for _ in range(2):
+        whole = value(gone)
+        for i in places:
+            if i not in gone:
+                falls[i].append(whole - value(gone | {i}))
+        gone = set(sorted(places, key=lambda i: -float(np.mean(falls[i])))[: max(1, round(0.3 * len(places)))])
+    found = method("elimination")(run, shares=[0.3])
+    expected = torch.tensor([np.mean(falls[i]) for i in places])
+    torch.testing.assert_close(found.total[places].double(), expected, rtol=1e-9, atol=1e-9)
+
+
 def test_removal_names_holes_and_leaves_something() -> None:
     run = run_of(with_head("gpt2"), "good film", [0])
     assert run.without([4, 5, 6], {1}) == (4, HOLE, 6)

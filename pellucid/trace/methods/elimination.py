@@ -144,7 +144,7 @@ METHOD = Method(
     signed=True,
     ranks="signed",
     needs="forward",
-    kinds=("causal", "seq2seq"),
+    kinds=("causal", "seq2seq", "classifier"),
     function=elimination,
     parameters={"shares": [0.1], "exact": "all", "guides": None},
 )
