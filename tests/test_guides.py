@@ -15,7 +15,7 @@ NAMES = sorted(p.name for p in GUIDES.glob("*.ipynb"))
 
 
 def test_each_guide_is_there_in_both_languages() -> None:
-    wanted = [f"{n}.{lang}.ipynb" for n in ("inside", "next-word") for lang in ("en", "zh")]
+    wanted = [f"{n}.{lang}.ipynb" for n in ("inside", "learning", "next-word") for lang in ("en", "zh")]
     assert wanted == NAMES
 
 

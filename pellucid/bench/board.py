@@ -20,7 +20,7 @@ from pellucid.trace.faithful import Verdict, summary
 
 SCHEMA = "pellucid.leaderboard/1"
 RANDOM = "random"
-#: What the others are compared with, question by question, where nothing else is asked for and it was measured.
+#: What the others are compared with, example by example, where nothing else is asked for and it was measured.
 REFERENCE = "leave_one_out"
 #: Measures in which they are compared.
 COMPARED = ("comprehensiveness", "lds")
@@ -46,7 +46,7 @@ class Row:
 @dataclass(frozen=True)
 class Board:
     """A leaderboard, best comprehensiveness first, random orders among the rows. ``reference``: the row that the others
-    are compared with question by question, if any."""
+    are compared with example by example, if any."""
 
     settings: dict[str, Any]
     rows: tuple[Row, ...]

@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
     f.add_argument(
         "--against",
         metavar="A",
-        help="show each method's difference from this one, question by question; leave_one_out where it is among them",
+        help="show each method's difference from this one, example by example; leave_one_out where it is among them",
     )
     f.add_argument("--examples", type=int, default=40, metavar="N", help="questions to measure on")
     f.add_argument("--skip", type=int, default=0, metavar="N", help="leave out the first N paragraphs of the file")

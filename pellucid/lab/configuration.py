@@ -72,7 +72,7 @@ class LabConfig(PreTrainedConfig):
         num_experts: int = 0,
         num_experts_per_tok: int = 2,
         expert_capacity: float | None = None,
-        router_aux_loss_coef: float = 0.01,
+        router_aux_loss_coef: float = 0.1,
         router_z_loss_coef: float = 0.001,
         attention_bias: bool = False,
         mlp_bias: bool = False,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,7 @@ def watch(
         left_out=len(found) - len(some),
         loss=_points(curve.loss),
         held_out=_points(curve.held_out),
-        model=trace.model,
+        model=replace(trace.model, name=folder.name),
         seconds=round(time.perf_counter() - began, 3),
         versions=trace.versions,
     )
@@ -199,8 +200,6 @@ def _followed(rows: list[Seen], probs: list[Tensor]) -> tuple[Followed, ...]:
 
 def _compared(rows: list[Seen]) -> list[Seen]:
     """With each one's rank correlation with the last."""
-    from dataclasses import replace
-
     import numpy as np
 
     from pellucid.trace.combine import spearman

@@ -59,26 +59,31 @@ def markdown(board: Board) -> str:
     shares = ", ".join(f"{100 * f:g}" for f in FRACTIONS)
     beside = board.reference is not None
     head = ["method", "cost", *COLUMNS.values(), *(f"{c} − `{board.reference}`'s" for c in COMPARED.values() if beside)]
-    compared = f": the last two columns compare each method with `{board.reference}` question by question"
+    compared = f": the last two columns compare each method with `{board.reference}` example by example"
     most = max((r.examples for r in board.rows), default=0)
+    lines_of_text = str(s["data"]).lower().endswith((".txt", ".tsv"))
+    unit = "texts" if lines_of_text else "questions, the first of each paragraph"
+    answers = f"the model's own answers of at most {s['max_new_tokens']} tokens"
+    if lines_of_text and board.answer_tokens == 1:
+        answers = "the class that the model chooses"
     lines = [
         f"## {s['model']} on {s['data']}",
         "",
-        f"{most} questions, the first of each paragraph (without the file's first {s['skip']}, at most "
-        f"{s['max_prompt_tokens']} prompt tokens), the model's own greedy answers of at most {s['max_new_tokens']} "
-        f"tokens; on average {board.prompt_tokens:.0f} + {board.answer_tokens:.1f} tokens, F = "
+        f"{most} {unit} (without the file's first {s['skip']}, at most {s['max_prompt_tokens']} prompt tokens), "
+        f"{answers}; "
+        f"on average {board.prompt_tokens:.0f} + {board.answer_tokens:.1f} tokens, F = "
         f"{board.forward_seconds:.2f} s. {', '.join(f'{k}: {v}' for k, v in board.made.items())}.",
         "",
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",
         *(_line(r, compared=beside) for r in board.rows),
         "",
-        f"Comprehensiveness and sufficiency are falls in nats an answer token at {shares} % of the paragraph's tokens, "
-        "mean over these; in brackets the 95 % bootstrap interval of the mean over questions. Questions differ far "
+        f"Comprehensiveness and sufficiency are falls in nats an answer token at {shares} % of the text's tokens, "
+        "mean over these; in brackets the 95 % bootstrap interval of the mean over examples. Examples differ far "
         f"more than methods do{compared if beside else ''}. "
         "Random weights: rank correlation of a method's scores with those of a model that has learnt nothing.",
     ]
     failed = [r for r in board.rows if r.errors]
     if failed:
-        lines += ["", *(f"- `{r.label}` failed on some questions: {'; '.join(r.errors)}" for r in failed)]
+        lines += ["", *(f"- `{r.label}` failed on some examples: {'; '.join(r.errors)}" for r in failed)]
     return "\n".join(lines) + "\n"

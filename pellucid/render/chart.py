@@ -78,7 +78,7 @@ def svg(chart: Chart) -> str:
         parts.append(f'<text x="{LEFT - 6}" y="{y(v) + 4:.1f}" text-anchor="end">{number(v)}</text>')
     for v in ticks(x0, x1, 6):
         parts.append(f'<text x="{x(v):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{number(v)}</text>')
-    parts.append(f'<text x="{right + 8}" y="{HEIGHT - 8}">{escaped(chart.across)}</text>')
+    parts.append(f'<text x="{right + 18}" y="{HEIGHT - 8}">{escaped(chart.across)}</text>')
     drawn = [s for s in chart.series if s.points]
     ends = spread([y(s.points[-1][1]) for s in drawn], 13.0, TOP + 4, bottom)
     for k, (s, end) in enumerate(zip(drawn, ends, strict=True)):

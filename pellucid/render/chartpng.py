@@ -44,7 +44,7 @@ def chart_block(setter: Typesetter, chart: Chart, width: float) -> Block:
             canvas.text(LEFT - 5, top + y(v) + 3, number(v), SIZE, color=DIM, ha="right")
         for v in ticks(x0, x1, 6):
             canvas.text(x(v), top + HEIGHT - 4, number(v), SIZE, color=DIM, ha="center")
-        canvas.text(right + 8, top + HEIGHT - 4, chart.across, SIZE, color=DIM)
+        canvas.text(right + 16, top + HEIGHT - 4, chart.across, SIZE, color=DIM)
         for k, s in enumerate(drawn):
             color = COLOURS[k % len(COLOURS)]
             points = [(x(a), top + y(b)) for a, b in s.points if math.isfinite(b)]

@@ -228,7 +228,7 @@ def test_a_method_that_fails_says_so(tiny: Callable[..., LoadedModel], data: Pat
     assert row.examples == 0
     assert "steps" in row.errors[0]
     assert math.isnan(row.means["lds"][0])
-    assert "failed on some questions" in markdown(board)
+    assert "failed on some examples" in markdown(board)
 
 
 @pytest.mark.parametrize("bad", [{"examples": 0}, {"prompt": "{context}"}, {"skip": -1}])
@@ -289,10 +289,10 @@ def test_board_is_means_over_examples(tmp_path: Path) -> None:
             paired(records, "good", "bad", "comprehensiveness")
         )
         assert f"− `{again.reference}`'s" in markdown(again)
-        assert "question by question" in markdown(again)
+        assert "example by example" in markdown(again)
     assert board.reference is None
     assert board.rows[0].beside == {}
-    assert "question by question" not in markdown(board)
+    assert "example by example" not in markdown(board)
     with pytest.raises(OptionError, match="unknown row to compare with 'worse': expected one of"):
         Board.of(records, board.settings, {}, reference="worse")
     files = save_board(board, tmp_path)

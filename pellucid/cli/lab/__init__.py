@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pellucid.cli.lab import distill, evaluate, quantise, train, tune, watch
+from pellucid.cli.lab import classify, distill, evaluate, quantise, train, tune, watch
 
-COMMANDS = (train, tune, evaluate, distill, quantise, watch)
+COMMANDS = (train, tune, classify, evaluate, distill, quantise, watch)
 
 
 def add(commands: Any) -> None:
