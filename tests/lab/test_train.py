@@ -436,3 +436,28 @@ def test_where_nothing_came_of_a_run_other_data_takes_its_place(book: Path, tmp_
     with pytest.raises(OptionError, match=r"packed from .*book\.txt, and now .*small\.txt is given: start a new run"):
         train(recipe(small, steps=2), tmp_path / "run")
     assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_the_kernel_is_a_choice_and_changes_nothing_else(book: Path, tmp_path: Path) -> None:
+    """Window and documents hide the same from each; FlexAttention is refused where it cannot learn."""
+    parts = {"model": {"sliding_window": 5}, "data": {"isolate": True}}
+    runs = {}
+    for kernel in ("sdpa", "eager"):
+        train(recipe(book, steps=3, attention=kernel, **parts), tmp_path / kernel, device="cpu")
+        runs[kernel] = weights(tmp_path / kernel)
+    for name, weight in runs["sdpa"].items():
+        torch.testing.assert_close(weight, runs["eager"][name], rtol=1e-4, atol=1e-6)
+    with pytest.raises(OptionError, match="flex_attention has no backward pass on cpu, it needs CUDA: sdpa gives"):
+        train(recipe(book, steps=3, attention="flex_attention"), tmp_path / "flex", device="cpu")
+    with pytest.raises(OptionError, match="unknown attention 'flash'"):
+        recipe(book, attention="flash")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_flex_attention_learns_what_sdpa_does(book: Path, tmp_path: Path) -> None:
+    parts = {"model": {"sliding_window": 5}, "data": {"isolate": True}}
+    runs = []
+    for kernel in ("sdpa", "flex_attention"):
+        train(recipe(book, steps=3, attention=kernel, precision="fp32", **parts), tmp_path / kernel, device="cuda")
+        runs.append(read_curve(tmp_path / kernel))
+    assert [x for _, x in runs[0].loss] == pytest.approx([x for _, x in runs[1].loss], rel=1e-3)

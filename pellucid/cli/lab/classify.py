@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
         "save_every": "four times a run",
         "keep_last": "2",
     }
-    add_training(training, {**defaults, "precision": "auto", "seed": "0", "spread": "ddp"})
+    add_training(training, {**defaults, "precision": "auto", "seed": "0", "spread": "ddp", "attention": "auto"})
     add_shown(p)
     p.add_argument("--json", metavar="PATH", help="write the result ('-': to standard output, nothing else there)")
     p.add_argument("--revision", metavar="NAME", help="of a Hub model")

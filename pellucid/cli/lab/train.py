@@ -29,6 +29,7 @@ FLAGS = {
     "save_every": (int, "steps between two checkpoints"),
     "keep_last": (int, "checkpoints that are kept beside the best; 0: all"),
     "seed": (int, "of weights, order and dropout"),
+    "attention": (str, "kernel: auto, sdpa, eager, or flex_attention (CUDA)"),
     "spread": (str, "over several processes: ddp or fsdp"),
 }
 

@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
         "save_every": "an epoch, at most 100",
         "keep_last": "1",
     }
-    add_training(training, {**defaults, "precision": "auto", "seed": "0", "spread": "ddp"})
+    add_training(training, {**defaults, "precision": "auto", "seed": "0", "spread": "ddp", "attention": "auto"})
     training.add_argument("--dtype", metavar="NAME", help="of the weights: float32 (default), bfloat16, float16")
     add_shown(p)
     p.add_argument("--revision", metavar="NAME", help="of a Hub model")

@@ -94,6 +94,12 @@ class Loop:
             raise OptionError("muon needs whole matrices, and fsdp spreads them: choose adamw, or spread = ddp")
         self.kind = precision.choose(settings.precision, place.device)
         network.to(place.device)
+        if settings.attention == "flex_attention" and place.device.type != "cuda":
+            raise OptionError(
+                f"flex_attention has no backward pass on {place.device.type}, it needs CUDA: sdpa gives the same there"
+            )
+        if settings.attention != "auto":
+            network.set_attn_implementation(settings.attention)
         if settings.checkpointing:
             run_again(network)
         self.learner = Learner(network) if learner is None else learner

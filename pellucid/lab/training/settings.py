@@ -17,6 +17,8 @@ from typing import Any
 
 from pellucid.errors import InputError, OptionError, unknown
 
+ATTENTION = ("auto", "sdpa", "eager", "flex_attention")
+
 
 @dataclass(frozen=True)
 class Data:
@@ -38,7 +40,8 @@ class Train:
 
     ``steps`` optimiser steps of ``rows`` blocks of ``context`` tokens, in ``accumulate`` micro-batches (and over all
     processes); ``rate`` at its peak, ``adam_rate`` for what Muon leaves to AdamW, warm-up of ``warmup`` steps, then
-    ``schedule`` down to ``least`` of the peak; ``clip``: the longest gradient (0: none); ``precision``: auto, fp32,
+    ``schedule`` down to ``least`` of the peak; ``attention``: the kernel, auto (the model's own choice: sdpa), sdpa,
+    eager, or flex_attention (CUDA: its blocks skip what a window or a document hides); ``clip``: the longest gradient (0: none); ``precision``: auto, fp32,
     bf16, fp16; ``checkpointing``: layers are run again on the way back, for less memory; evaluation every
     ``evaluate_every`` steps over ``evaluate_tokens`` held-out tokens (0: all), a checkpoint every ``save_every``, of
     which the last ``keep_last`` and the best are kept (0: all).
@@ -58,6 +61,7 @@ class Train:
     least: float = 0.1
     clip: float = 1.0
     precision: str = "auto"
+    attention: str = "auto"
     compile: bool = False
     checkpointing: bool = False
     evaluate_every: int = 250
@@ -78,6 +82,7 @@ class Train:
             ("schedule", schedule.SHAPES),
             ("precision", precision.KINDS),
             ("spread", ("ddp", "fsdp")),
+            ("attention", ATTENTION),
         ):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), list(known))
