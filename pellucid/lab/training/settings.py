@@ -41,10 +41,10 @@ class Train:
     ``steps`` optimiser steps of ``rows`` blocks of ``context`` tokens, in ``accumulate`` micro-batches (and over all
     processes); ``rate`` at its peak, ``adam_rate`` for what Muon leaves to AdamW, warm-up of ``warmup`` steps, then
     ``schedule`` down to ``least`` of the peak; ``attention``: the kernel, auto (the model's own choice: sdpa), sdpa,
-    eager, or flex_attention (CUDA: its blocks skip what a window or a document hides); ``clip``: the longest gradient (0: none); ``precision``: auto, fp32,
-    bf16, fp16; ``checkpointing``: layers are run again on the way back, for less memory; evaluation every
-    ``evaluate_every`` steps over ``evaluate_tokens`` held-out tokens (0: all), a checkpoint every ``save_every``, of
-    which the last ``keep_last`` and the best are kept (0: all).
+    eager, or flex_attention (CUDA: its blocks skip what a window or a document hides); ``clip``: the longest gradient
+    (0: none); ``precision``: auto, fp32, bf16, fp16; ``checkpointing``: layers are run again on the way back, for less
+    memory; evaluation every ``evaluate_every`` steps over ``evaluate_tokens`` held-out tokens (0: all), a checkpoint
+    every ``save_every``, of which the last ``keep_last`` and the best are kept (0: all).
     """
 
     steps: int = 1000
