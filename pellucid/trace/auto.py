@@ -33,6 +33,8 @@ class Choice:
 #: Where no leaderboard was measured.
 _UNMEASURED = "no leaderboard was measured for this kind of model"
 _BOARD = "docs/leaderboard.md, smollm2-135m-instruct on 40 English paragraphs"
+_CLASSES = "docs/leaderboard.md, an SST-2 classifier on 80 sentences, and on 80 others"
+_TRANSLATIONS = "docs/leaderboard.md, a German-English Marian on 60 sentences, and on 60 others"
 _FAST = "docs/leaderboard.md, 40 paragraphs each: smollm2-135m-instruct, gemma3-270m in English, in Chinese"
 _FALLBACK = "for families that the first choice does not know"
 #: kind of model -> budget -> choices, best first.
@@ -60,11 +62,50 @@ CHOICES: dict[str, dict[str, tuple[Choice, ...]]] = {
             Choice("elimination", f"97 F; comprehensiveness 0.633, LDS 0.708, leave-one-out 0.550, 0.700 ({_BOARD})"),
         ),
     },
+    "classifier": {
+        "fast": (Choice("saliency", f"1.9 F; comprehensiveness 0.49, 0.45, input_x_gradient 0.29 ({_CLASSES})"),),
+        "balanced": (
+            Choice(
+                "context_cite",
+                "14 F; comprehensiveness 1.12, 1.07 and LDS 0.66, 0.76, leave-one-out 1.04, 1.02 and 0.69, 0.71 "
+                f"({_CLASSES})",
+                {"ablations": 48},
+            ),
+        ),
+        "thorough": (
+            Choice("lime", f"70 F; comprehensiveness 1.27, 1.23 and LDS 0.68, 0.75, leave-one-out below ({_CLASSES})"),
+        ),
+    },
+    "seq2seq": {
+        "fast": (
+            Choice(
+                "attention",
+                f"1.1 F; comprehensiveness 1.39, 1.43 and LDS 0.90, 0.91, saliency 1.26, 1.33 and 0.85, 0.87 "
+                f"({_TRANSLATIONS})",
+            ),
+            Choice("saliency", f"1.9 F; {_FALLBACK}"),
+        ),
+        "balanced": (
+            Choice(
+                "elimination",
+                f"10 F; comprehensiveness 1.84, 1.93, leave-one-out 1.82, 1.89 ({_TRANSLATIONS})",
+                {"exact": [16, 12], "guides": ["attention"]},
+            ),
+            Choice("elimination", f"about 12 F; {_FALLBACK}", {"exact": [16, 12], "guides": ["saliency"]}),
+        ),
+        "thorough": (
+            Choice(
+                "lime",
+                f"48 F; comprehensiveness 1.84, 1.93 and LDS 0.97, 0.97, leave-one-out 1.82, 1.89 and 0.95, 0.95 "
+                f"({_TRANSLATIONS})",
+            ),
+        ),
+    },
 }
 _ELSEWHERE: dict[str, tuple[Choice, ...]] = {
     "fast": (Choice("saliency", f"{_UNMEASURED}; 2 F"),),
-    "balanced": (Choice("integrated_gradients", f"{_UNMEASURED}; about 16 F", {"steps": 8}),),
-    "thorough": (Choice("leave_one_out", f"{_UNMEASURED}; exact, a forward pass a unit"),),
+    "balanced": (Choice("context_cite", f"{_UNMEASURED}: as for classifiers; at most 24 F", {"ablations": 48}),),
+    "thorough": (Choice("lime", f"{_UNMEASURED}: as for classifiers; about 100 F"),),
 }
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
+from tiny_heads import with_head
+from tiny_seq2seq import SOURCE
+from tiny_seq2seq import make as make_seq2seq
 
 from pellucid.errors import ModelError, OptionError
 from pellucid.models.kinds import KINDS
@@ -42,6 +46,20 @@ def test_auto_is_the_method_it_names(tiny: Callable[..., LoadedModel], budget: s
     assert (said["budget"], said["method"], said["why"], said["passed"]) == (budget, first.method, first.why, [])
     assert trace.method.name == first.method
     plain = explain(model, TEXT, " Paris", method=first.method, parameters=first.parameters, raw=True, trust=False)
+    np.testing.assert_array_equal(trace.total, plain.total)
+
+
+@pytest.mark.parametrize("budget", auto.BUDGETS)
+@pytest.mark.parametrize("name", ["classifier", "span", "marian", "t5", "bart"])
+def test_auto_works_for_every_kind(name: str, budget: str, tmp_path: Path) -> None:
+    chooser = name in ("classifier", "span")
+    model = with_head("bert", name) if chooser else make_seq2seq(name, tmp_path / "model")
+    prompt = ("Who came?", "Ann came at noon.") if name == "span" else "good film, 好" if chooser else SOURCE
+    trace = explain(model, prompt, method="auto", budget=budget, trust=False, max_new_tokens=6)
+    chosen = auto.choices(model.kind, budget)[0]
+    assert trace.method.name == chosen.method
+    assert trace.details["auto"]["passed"] == []
+    plain = explain(model, prompt, method=chosen.method, parameters=chosen.parameters, trust=False, max_new_tokens=6)
     np.testing.assert_array_equal(trace.total, plain.total)
 
 
