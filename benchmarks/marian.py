@@ -1,6 +1,6 @@
 """A small Marian from nothing: German to English on Multi30k's captions, and the BLEU that it reaches.
 
-    python benchmarks/marian.py --data shared/data --out runs/marian --minutes 60
+    python benchmarks/marian.py --data multi30k/ --out runs/marian --minutes 60
 
 ``--data`` is a folder with ``multi30k-{train,val,test_2016_flickr}.{de,en}.gz``, a sentence a line. One byte-pair
 vocabulary for both languages is trained on the training part (tokenizers), transformers' ``MarianMTModel`` is trained
