@@ -20,7 +20,7 @@ def halved(network: Any) -> Any:
 
     Raises ``ModelError`` for one with a single layer, packed weights, or layers that are not a list.
     """
-    from pellucid.lab.training.loop import layers
+    from pellucid.lab.training.layers import layers
     from pellucid.models.quantization import scheme
 
     packed = scheme(network)

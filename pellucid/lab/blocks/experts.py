@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.lab.blocks.feedforward import ACTIVATIONS
+from pellucid.lab.blocks.activations import ACTIVATIONS
 from pellucid.lab.configuration import GATED
 
 

@@ -3,7 +3,6 @@
     LabConfig(feed_forward="swiglu", intermediate_size=512)
 
 Plain: W2 f(W1 x). Gated (Shazeer 2020, arXiv:2002.05202): W3 (f(W1 x) * W2 x), with f SiLU (SwiGLU) or GELU (GeGLU).
-Squared ReLU is So et al. 2021 (arXiv:2109.08668).
 """
 
 from __future__ import annotations
@@ -12,26 +11,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pellucid.lab.blocks.activations import ACTIVATIONS
+from pellucid.lab.blocks.experts import Experts
 from pellucid.lab.configuration import GATED
-
-
-class SquaredReLU(nn.Module):
-    """max(0, x)^2."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Each number by itself."""
-        return nn.functional.relu(x).square()
-
-
-ACTIVATIONS: dict[str, Any] = {
-    "gelu": nn.GELU,
-    "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
-    "relu": nn.ReLU,
-    "relu_squared": SquaredReLU,
-    "silu": nn.SiLU,
-    "swiglu": nn.SiLU,
-    "geglu": nn.GELU,
-}
 
 
 class Plain(nn.Module):
@@ -68,7 +50,5 @@ class Gated(nn.Module):
 def feed_forward(config: Any) -> nn.Module:
     """What the configuration names."""
     if config.num_experts:
-        from pellucid.lab.blocks.experts import Experts
-
         return Experts(config)
     return Gated(config) if config.feed_forward in GATED else Plain(config)

@@ -23,6 +23,7 @@ from pellucid.errors import NumericError, OptionError
 from pellucid.lab.data.batches import Batches
 from pellucid.lab.training import optimisers, precision, schedule, speed, world
 from pellucid.lab.training.checkpoints import TRAINING, Checkpoints
+from pellucid.lab.training.layers import run_again
 from pellucid.lab.training.loss import Learner
 from pellucid.lab.training.settings import Train
 
@@ -42,22 +43,6 @@ class Fitted:
     tokens: int
     stopped: bool
     notes: tuple[str, ...] = ()
-
-
-def layers(network: Any) -> list[Any]:
-    """The network's decoder layers: transformers marks them by their class."""
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    return [m for m in network.modules() if isinstance(m, GradientCheckpointingLayer)]
-
-
-def run_again(network: Any) -> None:
-    """Keep layers' inputs alone, and run each layer again on the way back (gradient checkpointing)."""
-    enable = getattr(network, "activation_checkpointing_enable", None)
-    if enable is not None:
-        enable({"use_reentrant": False})
-    else:  # its name before transformers 5.2x
-        network.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 class Loop:

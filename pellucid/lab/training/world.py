@@ -73,7 +73,7 @@ def spread(learner: nn.Module, world: World, kind: str) -> nn.Module:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
-        from pellucid.lab.training.loop import layers
+        from pellucid.lab.training.layers import layers
 
         mesh = init_device_mesh(world.device.type, (world.size,))
         for layer in layers(learner):
