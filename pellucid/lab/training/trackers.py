@@ -58,7 +58,8 @@ def tracking(names: Sequence[str], run: Path, recipe: dict[str, Any]) -> Iterato
         if name not in TRACKERS:
             raise unknown("tracker", name, list(TRACKERS))
         if importlib.util.find_spec(name) is None:
-            raise MissingExtraError(f"--track {name} needs {name}: pip install '{name}'")
+            extra = "lab" if name == "tensorboard" else name
+            raise MissingExtraError(f"--track {name} needs {name}: pip install 'pellucid[{extra}]'")
     logs: list[Log] = []
     with ExitStack() as open_:
 
