@@ -16,6 +16,8 @@ from pellucid.errors import OutputError
 from pellucid.lab.training.checkpoints import Checkpoints
 
 RUN = "run.json"
+#: What transformers before 5.2x calls a LayerNorm's weights in the files of some families (BERT).
+OLD = {"gamma": "weight", "beta": "bias"}
 
 
 class Stated(Protocol):
@@ -58,7 +60,13 @@ def read_weights(network: Any, folder: Path) -> None:
     """Put the weights of a folder in the Hub's layout into ``network``."""
     from safetensors.torch import load_file
 
-    missing, unexpected = network.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    weights = load_file(folder / "model.safetensors")
+    own = network.state_dict().keys()
+    for name in [n for n in weights if n not in own]:
+        module, _, last = name.rpartition(".")
+        if f"{module}.{OLD.get(last)}" in own:
+            weights[f"{module}.{OLD[last]}"] = weights.pop(name)
+    missing, unexpected = network.load_state_dict(weights, strict=False)
     tied = set(network.all_tied_weights_keys) if hasattr(network, "all_tied_weights_keys") else set()
     assert not unexpected, unexpected
     assert set(missing) <= tied, missing

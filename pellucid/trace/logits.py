@@ -22,8 +22,13 @@ def wide(t: Tensor) -> Tensor:
 
 
 def cache_name(network: Any) -> str:
-    """What this network calls the keys and values of what stands before: ``cache`` from transformers 5.24 on."""
-    return "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"
+    """What this network calls the keys and values of what stands before: ``cache`` from transformers 5.24 on. The lab's
+    takes either, and its output has the one that transformers' has."""
+    from transformers.modeling_outputs import CausalLMOutputWithPast
+
+    known = inspect.signature(network.forward).parameters
+    named = "cache" in known and "cache" in CausalLMOutputWithPast.__dataclass_fields__
+    return "cache" if named else "past_key_values"
 
 
 def target_logits(network: Any, targets: int, **inputs: Tensor) -> Tensor:
