@@ -42,7 +42,7 @@ def lines(texts: dict[str, list[str]], times: int) -> str:
 def files(tmp_path: Path) -> tuple[Path, Path]:
     train, dev = tmp_path / "train.tsv", tmp_path / "dev.tsv"
     train.write_text(lines({"0": BAD, "1": GOOD}, 3), encoding="utf-8")
-    dev.write_text("the film was very good\t1\na dull film\t0\nso great\t1\n法国 not very bad\t0\nleft\t1\n", "utf-8")
+    dev.write_text("the film was very good\t1\ndull and bad\t0\nso great\t1\n法国 not very bad\t0\nleft\t1\n", "utf-8")
     return train, dev
 
 
@@ -353,6 +353,7 @@ def test_an_embedded_model_takes_a_head(embedded: pellucid.Model) -> None:
 
 
 def test_packed_weights_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torchao")  # its releases ask for a newer torch than this project
     quantise(str(tiny_folder), "int8", documents=[Document("a", "天气 is good. " * 40)], tokens=64).save(
         tmp_path / "int8"
     )
@@ -427,7 +428,7 @@ def test_the_command(encoder: str, files: tuple[Path, Path], tmp_path: Path, cap
     assert main([*given, "--json", "-", "--quiet"]) == 0
     said, _ = capfd.readouterr()
     assert json.loads(said)["accuracy"] == found["accuracy"], "the run is at its end, and is measured alike"
-    assert main(["explain", "--model", str(out), "--device", "cpu", "--target", "坏", "a dull film"]) == 0
+    assert main(["explain", "--model", str(out), "--device", "cpu", "--target", "坏", "dull and bad"]) == 0
     assert "坏" in capfd.readouterr().out
 
 

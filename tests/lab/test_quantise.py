@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torchao.quantization as ao
 from tiny import FAMILIES
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
@@ -31,6 +30,8 @@ from pellucid.model import Model
 from pellucid.models import int4, int8, quantization
 from pellucid.models.load import LoadedModel, load_model
 from pellucid.models.quantization import scheme
+
+ao = pytest.importorskip("torchao.quantization")  # its releases ask for a newer torch than this project
 
 TEXT = (
     "The capital of France is Paris, and the capital of Spain is Madrid. 法国的首都是巴黎。天气对农业的影响很大。" * 5
