@@ -461,3 +461,29 @@ def test_flex_attention_learns_what_sdpa_does(book: Path, tmp_path: Path) -> Non
         train(recipe(book, steps=3, attention=kernel, precision="fp32", **parts), tmp_path / kernel, device="cuda")
         runs.append(read_curve(tmp_path / kernel))
     assert [x for _, x in runs[0].loss] == pytest.approx([x for _, x in runs[1].loss], rel=1e-3)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit of POSIX")
+@pytest.mark.parametrize("share", [0.5, 1.5])
+def test_a_limit_that_the_system_sets_is_said_and_nothing_is_left(book: Path, tmp_path: Path, share: float) -> None:
+    """Files may grow to a part of the weights, or past the weights but not to the optimiser's state: both writers fail
+    for real."""
+    train(recipe(book, steps=2), tmp_path / "whole", device="cpu")
+    limit = int((tmp_path / "whole" / "model.safetensors").stat().st_size * share)
+    code = (
+        "import resource, signal, sys; sys.path.insert(0, sys.argv[3])\n"
+        "from pathlib import Path\nfrom test_train import recipe\nfrom pellucid.lab.train import train\n"
+        "made = recipe(Path(sys.argv[1]), steps=4, save_every=2)\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "def limited(line):\n"
+        "    if line['step'] == 3: resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]),) * 2)\n"
+        "try:\n    train(made, sys.argv[2], device='cpu', watch=limited)\n"
+        "except Exception as e:\n    print(type(e).__name__, e)\n"
+    )
+    here = str(Path(__file__).parent)
+    command = [sys.executable, "-c", code, str(book), str(tmp_path / "run"), here, str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout.startswith("OutputError the checkpoint of step 4 cannot be written ("), done.stdout + done.stderr
+    assert "the last good one is" in done.stdout
+    assert "step-00000002" in done.stdout
+    assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000002"]

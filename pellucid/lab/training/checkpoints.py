@@ -70,7 +70,7 @@ class Checkpoints:
             _flush_folder(self.folder)
         except BaseException as e:
             shutil.rmtree(partial, ignore_errors=True)
-            if not isinstance(e, OSError) and type(e).__name__ != "SafetensorError" and "write" not in str(e).lower():
+            if not _unwritable(e):
                 raise
             last = next(iter(self._names()), None)
             rest = f"the last good one is {self.folder / last}" if last else "there is none before it"
@@ -174,7 +174,19 @@ def _flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _unwritable(e: BaseException) -> bool:
+    """Is this a file that could not be written, as Python, safetensors or torch's zip writer say it?"""
+    said = str(e).lower()
+    torchs = isinstance(e, RuntimeError) and ("inline_container" in said or "unexpected pos" in said or "write" in said)
+    return isinstance(e, OSError) or type(e).__name__ == "SafetensorError" or torchs
+
+
 def _why(e: BaseException) -> str:
+    under = e.__context__
+    if isinstance(e, RuntimeError):  # torch's own words name a line of its source
+        return (
+            under.strerror or str(under) if isinstance(under, OSError) else "its file was cut short: is the disk full?"
+        )
     return (getattr(e, "strerror", None) or str(e).splitlines()[0] or type(e).__name__).strip()
 
 
