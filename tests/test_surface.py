@@ -24,10 +24,25 @@ ALLOWED = {
     "relevance": ("errors", "progress", "models", "trace"),
     "lens": ("errors", "progress", "models", "trace"),
     "lab": ("errors", "progress", "models", "trace", "lens", "version"),
-    "bench": ("errors", "progress", "models", "trace", "relevance", "version"),
-    "render": ("errors", "trace", "relevance", "lens", "lab", "bench", "version"),
-    "model": ("models", "progress", "trace", "relevance", "lens"),
-    "cli": ("errors", "version", "progress", "models", "model", "trace", "relevance", "lens", "lab", "bench", "render"),
+    "apps": ("errors", "progress", "models", "trace", "relevance", "lens", "version"),
+    "testing": ("errors", "progress", "models", "trace", "apps"),
+    "bench": ("errors", "progress", "models", "trace", "relevance", "apps", "version"),
+    "render": ("errors", "trace", "relevance", "lens", "apps", "lab", "bench", "version"),
+    "model": ("models", "progress", "trace", "relevance", "lens", "apps"),
+    "cli": (
+        "errors",
+        "version",
+        "progress",
+        "models",
+        "model",
+        "trace",
+        "relevance",
+        "lens",
+        "apps",
+        "lab",
+        "bench",
+        "render",
+    ),
     "__init__": ("errors", "version", "model", "trace", "relevance"),
     "__main__": ("cli",),
 }
@@ -41,6 +56,8 @@ FORWARDING = {
     ("relevance/result.py", "render"),
     ("lens/plain.py", "render"),
     ("models/load.py", "lab"),
+    # For typing alone: a speaker is made of the handle, too.
+    ("apps/speaker.py", "model"),
 }
 
 

@@ -32,6 +32,7 @@ from pellucid.cli import (
     relevance,
     surprisal,
 )
+from pellucid.cli.apps import COMMANDS as APPS
 from pellucid.errors import Error
 from pellucid.version import __version__
 
@@ -46,6 +47,7 @@ COMMANDS = (
     logitlens,
     flow,
     inspectmodel,
+    *APPS,
     lab,
     bench,
     models,

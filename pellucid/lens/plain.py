@@ -2,8 +2,8 @@
 
     result.to_dict(); result.to_json(); NextTokens.load("next.json"); result.show(); result.save("next.html")
 
-A result is a frozen dataclass of numbers, texts and such dataclasses. ``SCHEMA`` names its JSON form; keys that are not
-known are passed over, so that a later release may add some.
+A result is a frozen dataclass of numbers, texts, traces and such dataclasses. ``SCHEMA`` names its JSON form; keys that
+are not known are passed over, so that a later release may add some.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pellucid.errors import InputError, MissingExtraError, SchemaError
+from pellucid.trace.result import Trace
 
 if TYPE_CHECKING:
     import pandas
@@ -100,6 +101,8 @@ class Result(ABC):
 
 
 def _plain(x: Any) -> Any:
+    if isinstance(x, Trace):
+        return x.to_dict()
     if is_dataclass(x) and not isinstance(x, type):
         return {f.name: _plain(getattr(x, f.name)) for f in fields(x)}
     if isinstance(x, dict):
@@ -113,6 +116,8 @@ def _plain(x: Any) -> Any:
 
 def _read(kind: Any, data: Any) -> Any:
     """``data`` as ``kind``: a dataclass, a tuple or dictionary of something, an optional, or plain."""
+    if kind is Trace:
+        return Trace.from_dict(data)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return None if data is None else _read(next(k for k in inner if k is not type(None)), data)
@@ -143,6 +148,8 @@ def json_schema(kind: Any) -> dict[str, Any]:
         return {"type": "array", "items": json_schema(inner[0])}
     if origin is dict:
         return {"type": "object", "additionalProperties": json_schema(inner[1])}
+    if kind is Trace:
+        return {"type": "object", "description": "pellucid.trace/1, docs/trace.schema.json"}
     if is_dataclass(kind) and isinstance(kind, type):
         hints = typing.get_type_hints(kind)
         parts = {f.name: json_schema(hints[f.name]) for f in fields(kind)}
@@ -151,5 +158,7 @@ def json_schema(kind: Any) -> dict[str, Any]:
             parts = {"schema": {"const": name}, **parts}
         about = " ".join((kind.__doc__ or "").split())
         return {"type": "object", "description": about, "properties": parts, "required": list(parts)}
+    if kind is Any:
+        return {}
     plain = {float: ["number", "null"], int: "integer", str: "string", bool: "boolean"}
     return {"type": plain[kind]}

@@ -61,32 +61,64 @@ def finite(logits: Tensor, loaded: LoadedModel) -> Tensor:
 
 
 class Continued:
-    """A network that remembers: ``feed`` gives the next token's logits after what was fed so far."""
+    """A network that remembers: ``feed`` gives the next token's logits after what was fed so far (``ids``)."""
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded = loaded
+        self.ids: list[int] = []
         self._name = cache_name(loaded.network)
         self._kept: Any = None
+
+    def rewind(self, ids: Sequence[int]) -> int:
+        """Forget all but what ``ids`` begins with, so that it can be read on from there: how many tokens are kept,
+        fewer than ``ids``. A network whose layers do not keep every token's keys and values (sliding windows, states)
+        forgets all."""
+        common = 0
+        while common < min(len(self.ids), len(ids) - 1) and self.ids[common] == ids[common]:
+            common += 1
+        if common < len(self.ids):
+            layers: list[Any] = list(getattr(self._kept, "layers", None) or [])
+            whole = bool(layers) and all(
+                getattr(k, "keys", None) is not None and k.keys.ndim == 4 and k.keys.shape[2] == len(self.ids)
+                for k in layers
+            )
+            if whole and common:
+                self._kept.crop(common - len(self.ids))  # negative: by how much, in every release
+            else:
+                self._kept, common = None, 0
+        self.ids = list(ids[:common])
+        return common
 
     def feed(self, ids: Sequence[int]) -> Tensor:
         """Logits [vocabulary] after ``ids``, in float32 or wider."""
         network: Any = self.loaded.network
         given: dict[str, Any] = {} if self._kept is None else {self._name: self._kept}
         rows = torch.tensor([list(ids)], device=self.loaded.device)
+        self._kept, before, self.ids = None, self.ids, []  # until the pass is whole, nothing is known
         with torch.no_grad():
             out = network(input_ids=rows, use_cache=True, logits_to_keep=1, **given)
         kept = getattr(out, self._name, None)
         self._kept = out.past_key_values if kept is None else kept
+        self.ids = [*before, *ids]
         return finite(wide(out.logits[0, -1]), self.loaded)
 
 
-def walk(loaded: LoadedModel, ids: Sequence[int], strategy: Strategy, *, steps: int, seed: int = 0) -> Iterator[Step]:
+def walk(
+    loaded: LoadedModel,
+    ids: Sequence[int],
+    strategy: Strategy,
+    *,
+    steps: int,
+    seed: int = 0,
+    network: Continued | None = None,
+) -> Iterator[Step]:
     """Steps after the prompt ``ids``, until one ends the text, or ``steps`` are done. Draws come from a random state of
-    their own, seeded with ``seed``."""
+    their own, seeded with ``seed``. ``network`` has read a beginning of ``ids`` already, and reads on."""
     ends = end_tokens(loaded)
     processors = strategy.processors()
     generator = torch.Generator(device=loaded.device).manual_seed(seed)
-    network, said, fed = Continued(loaded), list(ids), list(ids)
+    network = Continued(loaded) if network is None else network
+    said, fed = list(ids), list(ids[len(network.ids) :])
     for _ in range(steps):
         logits = network.feed(fed)
         scores = logits[None]

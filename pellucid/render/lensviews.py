@@ -22,6 +22,7 @@ from pellucid.lens.results import (
     Surprisal,
     Surprise,
 )
+from pellucid.render.appviews import app_view
 from pellucid.render.blocks import Cell, Element, Graph, Heading, Heat, Lines, Node, Table, Tree, Twig
 from pellucid.render.lenswords import tell
 from pellucid.render.shading import percent
@@ -353,5 +354,7 @@ VIEWS: dict[type[Result], Callable[[Any, str], list[Element]]] = {
 
 
 def blocks_of(result: Result, lang: str) -> list[Element]:
-    """What is drawn of a result."""
-    return VIEWS[type(result)](result, lang)
+    """What is drawn of a result, the applications' results too (``render/appviews``)."""
+    if type(result) in VIEWS:
+        return VIEWS[type(result)](result, lang)
+    return app_view(result)(result, lang)
