@@ -30,7 +30,7 @@ OnText = Callable[[str], None]
 @dataclass(frozen=True)
 class Decoding:
     """How an answer is written: ``strategy`` by ``lens.strategies`` (``greedy``, ``top_p:0.9+temperature:0.7``), at
-    most ``max_new_tokens``, draws seeded with ``seed``; the text ends before the first of ``stop`` that it would hold."""
+    most ``max_new_tokens``, draws seeded with ``seed``; the text ends before the first of ``stop`` that would come."""
 
     strategy: str = "greedy"
     max_new_tokens: int = 256
