@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pellucid.apps.chat.chat import Chat
+    from pellucid.apps.classification import Classification
+    from pellucid.apps.code import Coded
+    from pellucid.apps.generation import Generation
+    from pellucid.apps.question import Answered
+    from pellucid.apps.rag.cited import Cited
+    from pellucid.apps.rag.passage import Searcher
+    from pellucid.apps.translation import Translation
+    from pellucid.apps.writing.result import Written
     from pellucid.lens.arrays import Arrays
     from pellucid.lens.results import Anatomy, Decodings, LogitLens, NextTokens, Positions, Surprisal
     from pellucid.lens.tuned import TunedLens
@@ -231,6 +240,69 @@ class Model:
         from pellucid.lens.arrays import attention
 
         return attention(self.loaded, text, **options)
+
+    def write(self, task: str, **options: Any) -> Written:
+        """A text for the task ``article``, ``story``, ``personal`` or ``mail`` from its fields: see
+        ``pellucid.apps.writing.write.write``."""
+        from pellucid.apps.writing.write import write
+
+        return write(self, task, **options)
+
+    def code(self, description: str, **options: Any) -> Coded:
+        """A program, or with ``function`` (its signature) that function: see ``pellucid.apps.code.code``."""
+        from pellucid.apps.code import code
+
+        return code(self, description, **options)
+
+    def fix(self, code: str, error: str, **options: Any) -> Coded:
+        """Code that fails, corrected, and the difference: see ``pellucid.apps.code.fix``."""
+        from pellucid.apps.code import fix
+
+        return fix(self, code, error, **options)
+
+    def ask(self, question: str, context: str, **options: Any) -> Answered:
+        """The answer to a question from a text, where it stands and what it rests on: see
+        ``pellucid.apps.question.ask``."""
+        from pellucid.apps.question import ask
+
+        return ask(self, question, context, **options)
+
+    def generate(
+        self, prompt: str | Sequence[Mapping[str, str]], answer: str | None = None, **options: Any
+    ) -> Generation:
+        """An answer, written or given, with each of its tokens explained: see ``pellucid.apps.generation.generate``."""
+        from pellucid.apps.generation import generate
+
+        return generate(self, prompt, answer, **options)
+
+    def classify(
+        self, text: str | Sequence[str], labels: Sequence[str] | None = None, **options: Any
+    ) -> Classification:
+        """The class of a text, by the model's own classes or among label words, and which words made it so: see
+        ``pellucid.apps.classify.classify`` for the options."""
+        from pellucid.apps.classify import classify
+
+        return classify(self, text, labels, **options)
+
+    def translate(self, text: str, target: str | None = None, **options: Any) -> Translation:
+        """A translation by an encoder-decoder, and which source words each of its words comes from: see
+        ``pellucid.apps.translate.translate`` for the options."""
+        from pellucid.apps.translate import translate
+
+        return translate(self, text, target, **options)
+
+    def chat(self, **options: Any) -> Chat:
+        """A conversation: see ``pellucid.apps.chat.chat.Chat`` for the options."""
+        from pellucid.apps.chat.chat import Chat
+
+        return Chat(self, **options)
+
+    def rag(self, knowledge: Searcher, question: str, **options: Any) -> Cited:
+        """A question answered from an index, each sentence tied to the passages it rests on: see
+        ``pellucid.apps.rag.ask.ask`` for the options."""
+        from pellucid.apps.rag.ask import ask
+
+        return ask(self, knowledge, question, **options)
 
     def __repr__(self) -> str:
         m = self.loaded

@@ -45,7 +45,9 @@ Weigh = Callable[[str, Sequence[str], str], float]
 
 
 def by_words(prompt: str, before: Sequence[str], word: str) -> float:
-    """``KNOWN`` where the prompt holds the word, whatever its case; else ``UNKNOWN``."""
+    """``KNOWN`` where the prompt holds the word, whatever its case, and for marks; else ``UNKNOWN``."""
+    if not any(c.isalnum() for c in word):
+        return KNOWN
     held = {prompt[a:b].casefold() for a, b in segments.words(prompt)}
     return KNOWN if word.casefold() in held else UNKNOWN
 
@@ -64,6 +66,11 @@ class Scripted:
     def name(self) -> str:
         """Its name."""
         return self._name
+
+    @property
+    def chats(self) -> bool:
+        """It reads messages."""
+        return True
 
     @property
     def context(self) -> int | None:
@@ -138,9 +145,9 @@ class Scripted:
             raise OptionError("the answer holds no word: expected some text")
         weights = np.array(self._weights(messages, answer))
         sources = [
-            Source(m["content"][a:b], 0, a, b, m["role"], k, 0)
+            Source(m["content"][a:b], 0, a, b, m["role"], k, n)
             for k, m in enumerate(messages)
-            for a, b in segments.words(m["content"])
+            for n, (a, b) in enumerate(segments.words(m["content"]))
         ]
 
         def fall(message: int, start: int, end: int) -> Any:
@@ -154,6 +161,14 @@ class Scripted:
         kind = options.get("unit", "token")
         stretches = [] if kind == "token" else list(_stretches(messages, kind))
         parts = np.array([fall(m, a, b) for _, m, a, b in stretches]).reshape(-1, len(places))
+        insides = [
+            tuple(i for i, s in enumerate(sources) if s.message == m and a <= (s.start or 0) and (s.end or 0) <= b)
+            for _, m, a, b in stretches
+        ]
+        if stretches:  # as what-if methods do: a unit's number, shared among its tokens
+            falls = np.zeros_like(falls)
+            for inside, part in zip(insides, parts, strict=True):
+                falls[list(inside)] = part / max(len(inside), 1)
         whole = options.get("span")
         span = None if whole is None else _span(answer, whole, places)
         chosen = list(range(len(places))) if span is None else list(span.targets)
@@ -172,12 +187,6 @@ class Scripted:
                     tuple(float(x) for x in parts[:, targets].sum(1)),
                 )
             )
-        units = []
-        for (name, m, a, b), score in zip(stretches, parts[:, chosen].sum(1), strict=True):
-            inside = tuple(
-                i for i, s in enumerate(sources) if s.message == m and a <= (s.start or 0) and (s.end or 0) <= b
-            )
-            units.append(UnitScore(name, messages[m]["content"][a:b], a, b, m, inside, float(score)))
         matrix = None
         if options.get("per_token"):
             after = np.full((len(places), len(places)), np.nan)
@@ -200,7 +209,10 @@ class Scripted:
             span=span,
             trust_note="not measured: a scripted model",
             unit=kind if isinstance(kind, str) else "parts",
-            units=tuple(units),
+            units=tuple(
+                UnitScore(name, messages[m]["content"][a:b], a, b, m, inside, float(score))
+                for (name, m, a, b), inside, score in zip(stretches, insides, parts[:, chosen].sum(1), strict=True)
+            ),
             unit_merge="method",
             spans=tuple(named),
         )

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import FAMILIES, chat_tokenizer
+from tiny_dictionary import train
+from transformers import MarianMTModel
 
 from pellucid.model import Model, load
 from pellucid.models.load import LoadedModel
@@ -29,6 +31,12 @@ def family(request: pytest.FixtureRequest, tokenizer) -> LoadedModel:  # type: i
     """A tiny random model of each family, in float64."""
     torch.manual_seed(7)
     return LoadedModel.wrap(FAMILIES[request.param](len(tokenizer)).double(), tokenizer, name=request.param)
+
+
+@pytest.fixture(scope="session")
+def dictionary() -> MarianMTModel:
+    """A tiny Marian that has learned to translate word for word (``tiny_dictionary``)."""
+    return train()
 
 
 @pytest.fixture

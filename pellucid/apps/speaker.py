@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from pellucid.errors import OptionError
 from pellucid.progress import Progress, silent
@@ -62,6 +62,11 @@ class Speaker(Protocol):
         ...
 
     @property
+    def chats(self) -> bool:
+        """It reads messages through a template of its own; otherwise it goes on with a text."""
+        ...
+
+    @property
     def context(self) -> int | None:
         """The longest prompt with answer that it reads, in tokens; None: no limit is known."""
         ...
@@ -98,7 +103,12 @@ class Speaker(Protocol):
         ...
 
 
-def speaker(model: Model | LoadedModel | Speaker) -> Speaker:
+if TYPE_CHECKING:
+    #: What an application may be given: for typing alone, so that only this file names the handle.
+    Asked: TypeAlias = Model | LoadedModel | Speaker
+
+
+def speaker(model: Asked) -> Speaker:
     """``model`` as a speaker. Raises ``OptionError`` for what is none."""
     from pellucid.models.load import LoadedModel
 

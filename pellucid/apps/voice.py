@@ -59,13 +59,13 @@ class ModelSpeaker:
         return model_info(self.loaded)
 
     @property
-    def flattens(self) -> bool:
-        """It reads one text, and no messages."""
-        return self.loaded.kind == "seq2seq" or not getattr(self.loaded.tokenizer, "chat_template", None)
+    def chats(self) -> bool:
+        """It reads messages."""
+        return self.loaded.kind != "seq2seq" and bool(getattr(self.loaded.tokenizer, "chat_template", None))
 
     def prompt(self, messages: Messages) -> str | Messages:
         """What the engine is given."""
-        if self.flattens:
+        if not self.chats:
             return flat(messages)[0]
         return [dict(m) for m in messages]
 
@@ -95,7 +95,8 @@ class ModelSpeaker:
                 f"the prompt is {len(ids)} tokens and '{self.name}' reads {limit} with the answer: shorten it"
             )
         room = decoding.max_new_tokens if limit is None else min(decoding.max_new_tokens, limit - len(ids))
-        said, self._kept = stepped(self.loaded, ids, decoding, room, self._kept, on_text=on_text, progress=progress)
+        kept, self._kept = self._kept, None  # what an interrupt leaves in the middle of a step is not gone on from
+        said, self._kept = stepped(self.loaded, ids, decoding, room, kept, on_text=on_text, progress=progress)
         return said
 
     def logprobs(

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pellucid.cli import benchrelevance
+from pellucid.cli import benchrag, benchrelevance
 from pellucid.cli.arguments import add_model, load_options
 from pellucid.errors import unknown
 
@@ -57,6 +57,7 @@ def add(commands: Any) -> None:
     add_model(f)
     f.set_defaults(run=run)
     benchrelevance.add(kinds)
+    benchrag.add(kinds)
 
 
 def run(options: argparse.Namespace) -> int:

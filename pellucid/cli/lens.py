@@ -15,7 +15,7 @@ from typing import Any
 from pellucid.cli.arguments import add_model, load_options, prompt_of
 from pellucid.errors import OptionError
 
-ENDINGS = ("json", "csv", "html", "png")
+ENDINGS = ("json", "csv", "html", "md", "png")
 
 
 def parser(commands: Any, name: str, text: str, description: str) -> argparse.ArgumentParser:
@@ -48,6 +48,7 @@ def add_files(p: argparse.ArgumentParser) -> None:
     out.add_argument("--json", metavar="PATH", help="write the result ('-': to standard output, nothing else there)")
     out.add_argument("--csv", metavar="PATH", help="write its table")
     out.add_argument("--html", metavar="PATH", help="write the page")
+    out.add_argument("--md", metavar="PATH", help="write it as Markdown")
     out.add_argument("--png", metavar="PATH", help="write the picture")
     out.add_argument("--lang", choices=("en", "zh"), help="language of the views; default from the locale")
     out.add_argument("--quiet", action="store_true", help="no terminal view, no progress")

@@ -86,7 +86,7 @@ class Result(ABC):
         show_lens(self, lang=lang)
 
     def save(self, path: str | Path, *, lang: str | None = None) -> Path:
-        """Write to ``path``: ``.json``, ``.csv``, ``.html`` or ``.png`` by its ending. Whole or not at all.
+        """Write to ``path``: ``.json``, ``.csv``, ``.html``, ``.md`` or ``.png`` by its ending. Whole or not at all.
 
         Raises ``OutputError`` for another ending or an unwritable path.
         """

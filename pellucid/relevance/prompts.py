@@ -43,7 +43,8 @@ class Wording:
         return message, len(head), len(head) + len(text) + after.index("{query}") if "{query}" in after else None
 
 
-_NEUTRAL = {"en": "It was an ordinary day, and nothing much happened.", "zh": "这是平常的一天，没有发生什么事情。"}
+#: A text about nothing that anybody asks for.
+NEUTRAL = {"en": "It was an ordinary day, and nothing much happened.", "zh": "这是平常的一天，没有发生什么事情。"}
 
 WORDINGS: dict[str, dict[str, Wording]] = {
     "count": {
@@ -52,13 +53,13 @@ WORDINGS: dict[str, dict[str, Wording]] = {
             "\n\n{text}",
             'The number of related words is "',
             "0",
-            _NEUTRAL["en"],
+            NEUTRAL["en"],
         ),
         "zh": Wording(
             "下面的文字中有多少个词与“{query}”相关？用数字回答；没有则回答0。\n\n{text}",
             "相关的词的数量是“",
             "0",
-            _NEUTRAL["zh"],
+            NEUTRAL["zh"],
         ),
     },
     "fill_blank": {
@@ -66,13 +67,13 @@ WORDINGS: dict[str, dict[str, Wording]] = {
             'Which one word of the text below is most related to "{query}"? If there is none, answer "none".\n\n{text}',
             'The most related word is "',
             "none",
-            _NEUTRAL["en"],
+            NEUTRAL["en"],
         ),
         "zh": Wording(
             "下面的文字中哪一个词与“{query}”最相关？如果没有，回答“无”。\n\n{text}",
             "最相关的词是“",
             "无",
-            _NEUTRAL["zh"],
+            NEUTRAL["zh"],
         ),
     },
     "match_score": {
@@ -80,13 +81,13 @@ WORDINGS: dict[str, dict[str, Wording]] = {
             'How related is the text below to "{query}"? 0: not at all, 1: somewhat, 2: closely.\n\n{text}',
             'The score is "',
             "0",
-            _NEUTRAL["en"],
+            NEUTRAL["en"],
         ),
         "zh": Wording(
             "下面的文字与“{query}”有多相关？0：无关，1：有些相关，2：密切相关。\n\n{text}",
             "分数是“",
             "0",
-            _NEUTRAL["zh"],
+            NEUTRAL["zh"],
         ),
     },
     "likelihood": {

@@ -126,6 +126,12 @@ def _lens_html(result: LensResult, lang: str | None) -> bytes:
     return page(result, lang=lang).encode("utf-8", "xmlcharrefreplace")
 
 
+def _lens_markdown(result: LensResult, lang: str | None) -> bytes:
+    from pellucid.render.lensmarkdown import page
+
+    return page(result, lang=lang).encode("utf-8", "xmlcharrefreplace")
+
+
 def _lens_png(result: LensResult, lang: str | None) -> bytes:
     from io import BytesIO
 
@@ -165,6 +171,7 @@ LENS_WRITERS: dict[str, Callable[[LensResult, str | None], bytes]] = {
     ".json": _lens_json,
     ".csv": _lens_csv,
     ".html": _lens_html,
+    ".md": _lens_markdown,
     ".png": _lens_png,
 }
 

@@ -51,9 +51,27 @@ class Table:
 
 @dataclass(frozen=True)
 class Heat:
-    """A text in its own line breaks, each part shaded by its share (None: not)."""
+    """A text in its own line breaks, each part shaded by its share (None: not); those of the numbers in ``marks`` are
+    set off, whatever their shade. ``code``: in letters of one width, where the output has several kinds."""
 
     parts: tuple[tuple[str, float | None, str], ...]
+    marks: frozenset[int] = frozenset()
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Shares 0 to 1 of ``columns`` in each of ``rows`` (None: there is none); ``name`` says what of."""
+
+    name: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    shares: tuple[tuple[float | None, ...], ...]
+
+    @property
+    def most(self) -> float:
+        """The largest share, which has the full colour."""
+        return max((x for row in self.shares for x in row if x is not None), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -124,4 +142,4 @@ class Frames:
     frames: tuple[tuple[Heat | Table | Lines | Heading, ...], ...]
 
 
-Element = Heading | Lines | Table | Heat | Tree | Graph | Chart | Frames
+Element = Heading | Lines | Table | Heat | Matrix | Tree | Graph | Chart | Frames

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 
 from pellucid.lens.plain import Result
-from pellucid.render.blocks import Cell, Chart, Element, Frames, Graph, Heading, Heat, Lines, Table, Tree
+from pellucid.render.blocks import Cell, Chart, Element, Frames, Graph, Heading, Heat, Lines, Matrix, Table, Tree
 from pellucid.render.chart import svg
 from pellucid.render.document import document, framed
 from pellucid.render.html import escaped
@@ -45,13 +45,33 @@ def _marked(classes: list[str], tip: str) -> str:
 
 def _heat(block: Heat) -> str:
     out = []
-    for text, share, tip in block.parts:
+    for k, (text, share, tip) in enumerate(block.parts):
         shown = escaped(visible(text).replace("↵\n", "\n"))
         body = shown.lstrip(" ")
         blank = shown[: len(shown) - len(body)]
-        mark = _marked([_level(share)], tip)
+        mark = _marked([_level(share), "mark" if k in block.marks else ""], tip)
         out.append(f"{blank}<span{mark}>{body}</span>" if mark else shown)
-    return f'<div class="heat">{"".join(out)}</div>'
+    return f'<div class="heat{" code" if block.code else ""}">{"".join(out)}</div>'
+
+
+def _matrix(block: Matrix) -> str:
+    """Small cells, names of columns from the bottom up; what a cell says is told as those of a table are."""
+    most = block.most or 1.0
+    rows, columns = ([escaped(blanks(n).strip(" ") or "␣") for n in names] for names in (block.rows, block.columns))
+    heads = "".join(f'<th scope="col"><span>{c}</span></th>' for c in columns)
+    out = []
+    for name, shares in zip(rows, block.shares, strict=True):
+        cells = "".join(
+            "<td></td>"
+            if x is None
+            else f'<td class="{_level(x / most)}" data-t="{name} ← {column}: {100 * x:.1f} %" tabindex="-1"></td>'
+            for x, column in zip(shares, columns, strict=True)
+        )
+        out.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
+    return (
+        f'<figure><figcaption>{escaped(one_line(block.name))}</figcaption><div class="scroll"><table class="matrix">'
+        f"<thead><tr><td></td>{heads}</tr></thead><tbody>{''.join(out)}</tbody></table></div></figure>"
+    )
 
 
 def _cell(cell: Cell, number: bool) -> str:
@@ -137,6 +157,8 @@ def _block(block: Element, k: int, lang: str) -> str:
         return "".join(f"<p{kind}>{escaped(visible(line))}</p>" for line in block.lines)
     if isinstance(block, Heat):
         return _heat(block)
+    if isinstance(block, Matrix):
+        return _matrix(block)
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Chart):

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Curve
 from rich.style import Style
 
 from pellucid.lens.plain import Result
-from pellucid.render.blocks import Cell, Chart, Element, Frames, Graph, Heading, Heat, Lines, Table, Tree
+from pellucid.render.blocks import Cell, Chart, Element, Frames, Graph, Heading, Heat, Lines, Matrix, Table, Tree
 from pellucid.render.canvas import INK, Block, Canvas, Typesetter
 from pellucid.render.chart import domain, number, ticks
 from pellucid.render.chartpng import chart_block
@@ -29,6 +30,7 @@ from pellucid.render.lensviews import blocks_of
 from pellucid.render.lenswords import SENTENCES
 from pellucid.render.panels import DIM, FAINT_LINE, HEADING, LINE, lines, text_strip, title_block
 from pellucid.render.png import DPI, MARGIN, WIDTH, lay_out, missing, write
+from pellucid.render.pngmatrix import grid
 from pellucid.render.visible import one_line, visible
 from pellucid.render.words import TEXTS, chosen
 from pellucid.render.wrap import Piece
@@ -95,8 +97,9 @@ def _table(setter: Typesetter, block: Table, width: float) -> Block:
 
 def _heat(setter: Typesetter, block: Heat, width: float, lang: str) -> Block:
     pieces: list[Piece] = []
-    for text, share, _ in block.parts:
+    for k, (text, share, _) in enumerate(block.parts):
         shade = None if share is None else STEPS.shade(share)
+        line_under = True if k in block.marks else None
         for i, line in enumerate(visible(text).replace("↵\n", "\n").split("\n")):
             if i:
                 pieces.append(Piece("\n"))
@@ -104,9 +107,18 @@ def _heat(setter: Typesetter, block: Heat, width: float, lang: str) -> Block:
             if len(body) < len(line):
                 pieces.append(Piece(line[: len(line) - len(body)]))
             if body:
-                pieces.append(Piece(body, "" if shade is None else Style(color=shade.text, bgcolor=shade.background)))
+                style = Style(underline=line_under)
+                if shade is not None:
+                    style += Style(color=shade.text, bgcolor=shade.background)
+                pieces.append(Piece(body, style if style else ""))
     strip = text_strip(setter, "", [("", pieces)], width, STRIP, lang)
     return Block(strip.height - HEADING, lambda canvas, y: strip.draw(canvas, y - HEADING))
+
+
+def _matrix(setter: Typesetter, block: Matrix, width: float, lang: str) -> Block:
+    values = np.array([[np.nan if x is None else x for x in row] for row in block.shares], dtype=np.float64)
+    weights = np.nan_to_num(values).sum(0).tolist()
+    return grid(setter, block.name, list(block.rows), list(block.columns), values, weights, False, lang, width)
 
 
 def _line(
@@ -237,6 +249,8 @@ def _blocks(elements: Sequence[Element], setter: Typesetter, lang: str, *, first
                 )
         elif isinstance(e, Heat):
             yield _heat(setter, e, width, lang)
+        elif isinstance(e, Matrix):
+            yield _matrix(setter, e, width, lang)
         elif isinstance(e, Table):
             yield _table(setter, e, width)
         elif isinstance(e, Tree):
@@ -258,6 +272,8 @@ def _texts(elements: Sequence[Element]) -> Iterator[str]:
             yield from e.lines
         elif isinstance(e, Heat):
             yield from (visible(t) for t, _, _ in e.parts)
+        elif isinstance(e, Matrix):
+            yield from (e.name, *e.rows, *e.columns)
         elif isinstance(e, Table):
             yield from e.columns
             yield from (_text_of(c) for row in e.rows for c in row)

@@ -20,7 +20,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from pellucid.lens.plain import Result
-from pellucid.render.blocks import Cell, Chart, Element, Frames, Graph, Heading, Heat, Lines, Table, Tree, Twig
+from pellucid.render.blocks import Cell, Chart, Element, Frames, Graph, Heading, Heat, Lines, Matrix, Table, Tree, Twig
 from pellucid.render.chart import domain, told_of
 from pellucid.render.chart import row as chart_row
 from pellucid.render.colors import Scale
@@ -37,6 +37,8 @@ WIDE = 18
 #: Twigs below the best of each depth that a terminal shows.
 TWIGS = 120
 EDGES = 60
+#: Columns of a matrix that are named for each row.
+SOURCES = 6
 
 
 def blanks(text: str) -> str:
@@ -79,6 +81,8 @@ class View:
                     yield hanging([Piece(line)], width, style.of("dim") if block.quiet else "")
             elif isinstance(block, Heat):
                 yield hanging(list(self._heat(block, style)), width)
+            elif isinstance(block, Matrix):
+                yield from self._matrix(block, style, width)
             elif isinstance(block, Table):
                 yield from self._tables(block, style, width)
             elif isinstance(block, Tree):
@@ -103,17 +107,41 @@ class View:
                 yield line
 
     def _heat(self, block: Heat, style: Shading) -> Iterator[Piece]:
-        for text, share, _ in block.parts:
+        for k, (text, share, _) in enumerate(block.parts):
+            marked = k in block.marks
+            if marked and k - 1 not in block.marks:
+                yield style.span(True)
             for i, line in enumerate(visible(text).replace("↵\n", "\n").split("\n")):
                 if i:
                     yield Piece("\n")
                 body = line.lstrip(" ")
                 if len(body) < len(line):
                     yield Piece(line[: len(line) - len(body)])
-                if body and share is not None:
-                    yield from style.token(body, share, STEPS, share, False)
-                elif body:
-                    yield Piece(body)
+                if body:
+                    shown = [Piece(body)] if share is None else style.token(body, share, STEPS, share, False)
+                    yield from (self._set_off(p, style) for p in shown) if marked else shown
+            if marked and k + 1 not in block.marks:
+                yield style.span(False)
+
+    @staticmethod
+    def _set_off(piece: Piece, style: Shading) -> Piece:
+        """Bold and underlined over its shade, where there is colour; the signs around it say it everywhere."""
+        given = Style.parse(piece.style) if isinstance(piece.style, str) else piece.style
+        return Piece(piece.text, given + Style.parse(style.of("bold underline")))
+
+    def _matrix(self, block: Matrix, style: Shading, width: int) -> Iterator[Text]:
+        """Each row with its largest columns, the largest first."""
+        yield Text(one_line(block.name), style.of("dim"))
+        most = block.most or 1.0
+        for name, row in zip(block.rows, block.shares, strict=True):
+            best = sorted(((x, k) for k, x in enumerate(row) if x), key=lambda e: (-e[0], e[1]))[:SOURCES]
+            pieces = [Piece(f"  {blanks(name).strip(' ') or '␣'} ← ", style.of("bold"))]
+            for share, k in best:
+                pieces += style.token(
+                    blanks(block.columns[k]).strip(" ") or "␣", share / most, STEPS, share / most, False
+                )
+                pieces.append(Piece(" "))
+            yield hanging(pieces if best else [*pieces, Piece("–")], width)
 
     def _cell(self, cell: Cell, style: Shading, *, narrow: bool) -> Text:
         text = blanks(cell.text) if cell.token else one_line(cell.text)

@@ -85,6 +85,8 @@ def _run(canvas: Canvas, x: float, y: float, text: str, style: str | Style) -> f
             canvas.box(x, y + 1, width - HAIR, LINE - 4, style.bgcolor.name)
         color = style.color.name if style.color is not None else INK
         italic = bool(style.italic)
+        if style.underline:
+            canvas.box(x, y + LINE - 3, width, 2, hex_of(ORANGE_ON_PAPER))
     else:
         bold, italic = "bold" in style, "italic" in style
         color = DIM if "dim" in style else INK

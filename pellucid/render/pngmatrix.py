@@ -96,6 +96,23 @@ def matrix(setter: Typesetter, trace: Trace, units: list[Unit], lang: str, width
     columns, rows = content(units), target_units(trace)
     values = cells(trace, units)
     signed = trace.method.signed or bool((values < 0).any())
+    names = [u.text for u in rows], [u.text for u in columns]
+    return grid(setter, say("matrix", lang), *names, values, list(map(magnitude, columns)), signed, lang, width)
+
+
+def grid(
+    setter: Typesetter,
+    name: str,
+    rows: list[str],
+    columns: list[str],
+    values: Cells,
+    weights: list[float],
+    signed: bool,
+    lang: str,
+    width: float,
+) -> Block:
+    """A heat map of ``values`` [rows, columns] under its ``name``; columns with the largest ``weights`` are labelled
+    first."""
     finite = np.abs(values[np.isfinite(values)])
     steps = Scale(float(finite.max()) if finite.size else 0.0, signed)
     values, across = strongest(values, COLUMNS, 1)
@@ -104,12 +121,11 @@ def matrix(setter: Typesetter, trace: Trace, units: list[Unit], lang: str, width
     row = min(ROW, HIGH / many_rows)
     left = 96.0
     column = min((width - left) / many_columns, WIDEST_CELL)
-    by_total = sorted(range(many_columns), key=lambda i: -max(map(magnitude, columns[i * across : (i + 1) * across])))
-    named = [max(columns[i * across : (i + 1) * across], key=magnitude) for i in range(many_columns)]
-    heads = {i: setter.cut(label(named[i].text), SIZE, 80) for i in _spaced(by_total, column, PITCH)}
-    sides = {
-        i: setter.cut(label(rows[i * down].text), SIZE, left - 10) for i in _spaced(list(range(many_rows)), row, PITCH)
-    }
+    by_total = sorted(range(many_columns), key=lambda i: -max(weights[i * across : (i + 1) * across]))
+    among = (range(i * across, min((i + 1) * across, len(columns))) for i in range(many_columns))
+    named = [columns[max(places, key=lambda k: weights[k])] for places in among]
+    heads = {i: setter.cut(label(named[i]), SIZE, 80) for i in _spaced(by_total, column, PITCH)}
+    sides = {i: setter.cut(label(rows[i * down]), SIZE, left - 10) for i in _spaced(list(range(many_rows)), row, PITCH)}
     foot = max((setter.width(h, SIZE) for h in heads.values()), default=0.0) + 8
     facts = [f"{say('strong', lang)} = {score_text(steps.limit, False)}"]
     if across * down > 1:
@@ -117,7 +133,7 @@ def matrix(setter: Typesetter, trace: Trace, units: list[Unit], lang: str, width
     if np.isnan(values).any():
         facts.append(say("unseen", lang))
     caption = setter.fonts.drawable(" · ".join(facts))
-    heading = setter.fonts.drawable(say("matrix", lang))
+    heading = setter.fonts.drawable(name)
     pixels = _painted(values, steps)
 
     def draw(canvas: Canvas, y: float) -> None:

@@ -135,7 +135,7 @@ def documents(text: str) -> list[Range]:
 
 def words(text: str) -> list[Range]:
     """Words and marks; runs of Chinese by jieba where it is installed, else each character by itself."""
-    cut = _jieba()
+    cut = jieba_tokenizer()
     out: list[Range] = []
     at = 0
     if cut is not None:
@@ -151,11 +151,11 @@ def word_rule(text: str) -> str | None:
     """How Chinese words in it were found: ``jieba``, ``characters``, or None where there are none."""
     if not _HAN.search(text):
         return None
-    return "characters" if _jieba() is None else "jieba"
+    return "characters" if jieba_tokenizer() is None else "jieba"
 
 
 @cache
-def _jieba() -> Any:
+def jieba_tokenizer() -> Any:
     """jieba's tokenizer, our own, or None where it is not installed.
 
     Its dictionary is read here and not by its ``initialize``, which would keep a copy in the folder for temporary

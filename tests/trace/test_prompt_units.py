@@ -90,9 +90,9 @@ def test_paragraphs_and_documents() -> None:
 @pytest.fixture
 def without_jieba(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, "jieba", None)
-    segments._jieba.cache_clear()
+    segments.jieba_tokenizer.cache_clear()
     yield
-    segments._jieba.cache_clear()
+    segments.jieba_tokenizer.cache_clear()
 
 
 def test_words_without_jieba(without_jieba: None) -> None:
@@ -110,7 +110,7 @@ def test_chinese_words_by_jieba(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     handlers, filters = logging.root.handlers[:], list(__import__("warnings").filters)
-    segments._jieba.cache_clear()
+    segments.jieba_tokenizer.cache_clear()
     text = "Paris 是法国的首都。天气对农业的影响很大 ok"
     expected = ["Paris", "是", "法国", "的", "首都", "。", "天气", "对", "农业", "的", "影响", "很大", "ok"]
     assert cut(text, segments.words(text)) == expected

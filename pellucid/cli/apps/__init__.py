@@ -4,5 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pellucid.cli.apps import ask, chat, classify, code, generate, rag, report, translate, write
+
 #: One module a command, in the order of ``pellucid --help``.
-COMMANDS: tuple[Any, ...] = ()
+COMMANDS: tuple[Any, ...] = (ask, generate, chat, classify, translate, write, code, report, rag)

@@ -26,10 +26,12 @@ MODULES = {
     "pellucid.written/1": "written",
     "pellucid.code/1": "code",
     "pellucid.reply/1": "reply",
+    "pellucid.why/1": "why",
     "pellucid.passages/1": "passages",
     "pellucid.cited/1": "cited",
     "pellucid.verified/1": "verified",
     "pellucid.contradictions/1": "contradictions",
+    "pellucid.rag-board/1": "ragboard",
 }
 
 

@@ -49,18 +49,28 @@ def heat(trace: Trace, *, message: int | None = None, words: bool = True) -> Hea
     )
 
 
-def over(text: str, stretches: Sequence[tuple[int, int, float | None, str]]) -> Heat:
-    """A text with stretches (start, end, share, tip) shaded, in order and apart from each other; the rest plain."""
-    parts: list[tuple[str, float | None, str]] = []
+def over(
+    text: str, stretches: Sequence[tuple[int, int, float | None, str]], *, marked: tuple[int, int] | None = None
+) -> Heat:
+    """A text with stretches (start, end, share, tip) shaded, in order and apart from each other; the rest plain. The
+    characters ``marked`` are set off."""
+    parts: list[tuple[int, int, float | None, str]] = []
     at = 0
-    for start, end, share, tip in sorted(stretches):
+    for start, end, share, tip in sorted(stretches, key=lambda s: s[:2]):
         if start > at:
-            parts.append((text[at:start], None, ""))
-        parts.append((text[max(start, at) : end], share, tip))
+            parts.append((at, start, None, ""))
+        parts.append((max(start, at), end, share, tip))
         at = max(at, end)
-    if at < len(text):
-        parts.append((text[at:], None, ""))
-    return Heat(tuple(p for p in parts if p[0]))
+    parts.append((at, len(text), None, ""))
+    low, high = (0, 0) if marked is None else marked
+    cut = [
+        (max(a, x), min(b, y), share, tip)
+        for a, b, share, tip in parts
+        for x, y in ((0, low), (low, high), (high, len(text)))
+        if max(a, x) < min(b, y)
+    ]
+    marks = frozenset(k for k, (a, b, _, _) in enumerate(cut) if low <= a and b <= high)
+    return Heat(tuple((text[a:b], share, tip) for a, b, share, tip in cut), marks)
 
 
 def trusted(trace: Trace, lang: str) -> Lines:

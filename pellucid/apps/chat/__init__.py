@@ -1,0 +1,1 @@
+"""Dialogue: a conversation bounded in tokens, intents, streamed answers, and for each answer the turns it rests on."""
