@@ -187,7 +187,7 @@ def _evidence(got: Cited, gold: int | None) -> dict[str, Any]:
 
 
 def holds(answer: str, right: Sequence[str], language: str) -> bool:
-    """Does the answer, a sentence as it is, hold a marked one word for word? (Case, marks and articles do not count.)"""
+    """Does the answer, a sentence as it is, hold a marked one, word for word but for case, marks and articles?"""
     split = by_character if language == "zh" else english
     said = split(answer)
     for text in right:

@@ -84,7 +84,7 @@ def evidence_of(drops: Floats, alone: Floats, gain: float) -> Floats:
     """The evidence [passages] that each passage gives one answer sentence, nats."""
     if drops.max() >= gain / 2:
         return drops
-    return np.maximum(drops, alone - alone.min())
+    return np.asarray(np.maximum(drops, alone - alone.min()), dtype=np.float64)
 
 
 def cite(

@@ -140,11 +140,11 @@ def passages(found: tuple[Found, ...], sentences: tuple[Sentence, ...], lang: st
     most = max((d for kept in drops.values() for d in kept.values()), default=0.0) or 1.0
     out: list[Element] = []
     for n, f in enumerate(found, 1):
-        p = f.passage
-        heading = f" · {one_line(p.heading)}" if p.heading else ""
-        facts = {"start": p.start, "end": p.end, "score": number(f.score)}
-        out.append(Lines((tell("place", lang, n=n, document=one_line(p.document), heading=heading, **facts),), True))
-        out.append(over(p.text, [(a, b, d / most, number(d)) for (a, b), d in drops.get(n, {}).items()]))
+        own = f.passage
+        heading = f" · {one_line(own.heading)}" if own.heading else ""
+        facts = {"start": own.start, "end": own.end, "score": number(f.score)}
+        out.append(Lines((tell("place", lang, n=n, document=one_line(own.document), heading=heading, **facts),), True))
+        out.append(over(own.text, [(a, b, d / most, number(d)) for (a, b), d in drops.get(n, {}).items()]))
     return out
 
 
