@@ -438,6 +438,7 @@ def test_what_a_passage_says_of_its_subject(claim: str, verdict: str) -> None:
 def test_missing_numbers_dates_names() -> None:
     passage = "Clara Voss built it in May 1932 for 3 million euros; the tower is 1.2 km away."
     assert missing("Voss built it in 1932, 1,200 metres away, for 3,000,000 euros.", passage) == ()
+    assert missing("一个大花园，两个门", "花园有一个门") == ("两个",)
     assert missing("Lind built it on 3 May 1932 for 4 million euros with Ada Voss.", passage) == (
         "4 million euros",
         "3 May 1932",

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 PASSAGES = 3
 #: Nats a token of the claim; share of its content words. docs/retrieval.md says what they were found on.
-LEAST, WORDS = 1.0, 0.5
+LEAST, WORDS = 1.5, 0.5
 #: What is asked where there is no question.
 STATE = {"en": "What does the text state?", "zh": "这段文字说了什么？"}
 
@@ -158,7 +158,10 @@ def missing(claim: str, passage: str) -> tuple[str, ...]:
     is; a name where its word is, whatever its case."""
     said, held = facts(claim), facts(passage)
     numbers = [(q.kind, q.value) for q in held.quantities]
-    found = [q.text for q in said.quantities if (q.kind, q.value) not in numbers]
+    counted = [
+        q for q in said.quantities if not (q.value == 1 and q.text[0] in "一Oo")
+    ]  # "one", "一个": a, and no number
+    found = [q.text for q in counted if (q.kind, q.value) not in numbers]
     for d in said.dates:
         known = [(a, getattr(d, a)) for a in ("year", "month", "day") if getattr(d, a) is not None]
         if not any(all(getattr(h, a) == v for a, v in known) for h in held.dates):

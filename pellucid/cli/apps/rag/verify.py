@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     p.add_argument("--file", metavar="PATH", help="read it from a UTF-8 file ('-': standard input)")
     p.add_argument("--question", metavar="TEXT", help="the question that it answers: searched for, too")
     p.add_argument("--passages", type=int, default=3, metavar="N", help="passages searched for each sentence")
-    p.add_argument("--least", type=float, default=1.0, metavar="X", help="nats a token that a passage must give")
+    p.add_argument("--least", type=float, default=1.5, metavar="X", help="nats a token that a passage must give")
     lens.add_output(p)
     p.set_defaults(run=run)
 
