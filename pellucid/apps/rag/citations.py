@@ -98,7 +98,7 @@ def cite(
     progress: Progress = silent,
 ) -> tuple[tuple[Sentence, ...], Trace | None]:
     """The answer's sentences with what each rests on, and the trace of the fine level (None where nothing is cited)."""
-    ranges = sentences(answer)
+    ranges = [(a, b) for a, b in sentences(answer) if any(c.isalnum() for c in answer[a:b])]
     chosen: list[tuple[Floats, list[int]]] = []
     for start, end in ranges:
         tokens = tokens_of(found.drops.spans, start, end)

@@ -112,7 +112,7 @@ def table(sentences: tuple[Sentence, ...], found: tuple[Found, ...], lang: str) 
     rows = []
     for n, s in enumerate(sentences):
         if not s.citations:
-            rows.append((Cell(str(n + 1)), Cell(tell("unsupported", lang), strong=True), Cell(""), Cell(""), Cell("")))
+            rows.append((Cell(str(n + 1)), Cell(tell("unsupported", lang)), Cell(""), Cell(""), Cell("")))
         for c in s.citations:
             where = f"[{c.number}] {one_line(found[c.number - 1].passage.document)}"
             best = one_line(c.sentences[0].text) if c.sentences else ""
@@ -120,7 +120,7 @@ def table(sentences: tuple[Sentence, ...], found: tuple[Found, ...], lang: str) 
                 (
                     Cell(str(n + 1)),
                     Cell(where),
-                    Cell(number(c.drop), strong=True),
+                    Cell(number(c.drop)),
                     Cell(number(c.alone)),
                     Cell(best, tip=best),
                 )
