@@ -29,3 +29,23 @@ PAIRS: tuple[tuple[str, str, str, bool], ...] = (
     ("zh", "公司有三百名员工。", "公司在三个城市设有办公室。", False),
     ("zh", "他不仅会写诗，还会画画。", "他会写诗，还会画画。", False),
 )
+
+# English pairs that share as many words whether they contradict each other or not, written after all else was settled.
+MATCHED: tuple[tuple[str, str, bool], ...] = (
+    ("The painting shows a stormy sea.", "The painting shows a calm lake.", True),
+    ("The river flows north.", "The river flows south.", True),
+    ("The company was founded by two brothers.", "The company was founded by a single engineer.", True),
+    ("All rooms face the garden.", "None of the rooms face the garden.", True),
+    ("The mayor supports the new tram.", "The mayor opposes the new tram.", True),
+    ("The cave is dry all year.", "The cave is flooded every spring.", True),
+    ("The letter was written in Vienna.", "The letter was written in Prague.", True),
+    ("The plant grows best in shade.", "The plant needs full sun to grow.", True),
+    ("The painting shows a stormy sea.", "The painting shows a rough sea in a storm.", False),
+    ("The river flows north.", "The river flows north into a lake.", False),
+    ("The company was founded by two brothers.", "The company sells bicycles.", False),
+    ("All rooms face the garden.", "Every room looks out on the garden.", False),
+    ("The mayor supports the new tram.", "The mayor lives near the new tram.", False),
+    ("The cave is dry all year.", "The cave is 300 metres long.", False),
+    ("The letter was written in Vienna.", "The letter was written on blue paper.", False),
+    ("The plant grows best in shade.", "The plant grows well under trees.", False),
+)

@@ -6,8 +6,8 @@
 
 Every sentence of one passage is compared with every one of the others by rules that are seldom wrong and do not see
 everything (``rules``). With ``model`` those of the remaining pairs that share most words, at most ``most``, are also
-judged by it (``judging``). That is off by default: the embedded model is right more often than
-not in English alone, and no better than chance in Chinese (docs/retrieval.md has the figures).
+judged by it (``judging``). That is off by default: the embedded model's judgement is no better
+than chance (docs/retrieval.md has the figures).
 """
 
 from __future__ import annotations

@@ -192,8 +192,8 @@ def _manifest(
     name = wanted.name if isinstance(wanted, Embedder) else wanted
     if own not in (None, name):
         raise OptionError(f"the index has vectors by '{own}', and '{name}' was asked for: index into another folder")
-    usual = "hybrid" if name else "bm25"
-    chosen = retriever or (old.retriever if old and bool(old.embedding) == bool(name) else usual)
+    # Words, also where there are vectors: by a model that does not know the language these make a search worse.
+    chosen = retriever or (old.retriever if old else "bm25")
     if chosen in DENSE and name is None:
         raise OptionError(f"the retriever {chosen} needs vectors: say which model makes them (dense=, --dense)")
     rule = old.chinese if old else default_rule()

@@ -42,8 +42,9 @@ class Claim:
     """A sentence of the answer: characters ``start`` to ``end``; ``verdict``: one of ``VERDICTS``.
 
     ``passage`` (its number) is the one that makes the claim likeliest, by ``gain`` nats a token over one about nothing;
-    ``words``: the share of the claim's content words that it holds; ``missing``: the claim's numbers, dates and names
-    that it does not hold; ``sentence``: the one in it that matters most, by ``trace``. None where no passage was found.
+    ``words``: the share of the claim's other content words that it holds; ``missing``: the claim's numbers, dates and
+    names that it does not hold; ``sentence``: the one in it that matters most, by ``trace``. None where no passage was
+    found.
     ``against``: what contradicts the claim, also where another passage supports it."""
 
     text: str

@@ -7,7 +7,7 @@ A claim is *supported* by the passage that makes it likeliest, where
 
 - it does so by at least ``LEAST`` nats a token: the log-probability of the claim after the passage, less after one
   about nothing, as ``citations`` measures it;
-- it holds every number, date and name of the claim, and ``WORDS`` of its content words;
+- it holds every number, date and name of the claim, and ``WORDS`` of its other content words;
 - what is nearest to the claim in it denies only what the claim denies, and nothing in it contradicts the claim.
 
 It is *contradicted* where that is not so and some sentence does, by the rules of ``rules``. Otherwise it was *not
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 PASSAGES = 3
 #: Nats a token of the claim; share of its content words. docs/retrieval.md says what they were found on.
-LEAST, WORDS = 1.5, 0.5
-#: What is asked where there is no question.
+LEAST, WORDS = 1.5, 0.75
+#: What is asked of a passage. Not the question: its words would be known without the passage, too.
 STATE = {"en": "What does the text state?", "zh": "这段文字说了什么？"}
 
 
@@ -76,7 +76,7 @@ def verify(
         progress("verifying", k, len(ranges))
         text = answer[start:end]
         places = _numbers(every, _found(knowledge, text, question, passages))
-        claims.append(_claim(me, text, start, end, question, every, places, least))
+        claims.append(_claim(me, text, start, end, every, places, least))
     progress("verifying", len(ranges), len(ranges))
     return Verified(
         question=question or "",
@@ -123,14 +123,13 @@ def _claim(
     text: str,
     start: int,
     end: int,
-    question: str | None,
     every: Sequence[Found],
     places: Sequence[int],
     least: float,
 ) -> Claim:
     if not places:
         return Claim(text, start, end, NOT_FOUND, None, None, None, (), None, None, None)
-    asked = question or STATE[language_of(text)]
+    asked = STATE[language_of(text)]
     prompts = [passages_prompt(asked, [every[k].passage.text]) for k in places]
     rows = me.logprobs([*(p.messages for p in prompts), prompts[0].neutral], [text] * (len(places) + 1))
     means = [float(np.mean(r)) for r in rows]
@@ -195,8 +194,10 @@ def affirmed(claim: str, passage: str) -> bool:
 
 
 def _share(claim: str, passage: str) -> float:
-    """Share of the claim's content words, but for numbers and dates, that the passage holds; 1 where it has none."""
-    said, held = set(facts(claim).words), set(content(passage))
+    """Share of the claim's content words, but for numbers, dates and names, that the passage holds; 1 where it has
+    none."""
+    said = set(facts(claim).words) - {w for n in names(claim) for w in content(n)}
+    held = set(content(passage))
     return len(said & held) / len(said) if said else 1.0
 
 

@@ -32,8 +32,8 @@ tell = words(
         "denial": {"en": "denial", "zh": "否定"},
         "model": {"en": "the model's judgement", "zh": "模型的判断"},
         "why": {"en": "why", "zh": "依据"},
-        "against": {"en": "{one} / {other}", "zh": "{one} / {other}"},
-        "contradicts": {"en": "contradicts {x}", "zh": "矛盾 {x}"},
+        "against": {"en": "{why}: {one} / {other}", "zh": "{why}：{one} / {other}"},
+        "judged": {"en": "{why}: contradicts {x}", "zh": "{why}：矛盾 {x}"},
         "first": {"en": "one sentence", "zh": "一句"},
         "second": {"en": "the other", "zh": "另一句"},
         "passages": {"en": "Passages", "zh": "段落"},
@@ -69,9 +69,9 @@ def view(result: Contradictions, lang: str) -> list[Element]:
 def _row(pair: Pair, lang: str) -> tuple[Cell, ...]:
     why = tell(pair.rule, lang)
     if pair.rule in ("number", "date"):
-        why += ": " + tell("against", lang, one=one_line(pair.one), other=one_line(pair.other))
+        why = tell("against", lang, why=why, one=one_line(pair.one), other=one_line(pair.other))
     if pair.judged:
-        why += ": " + tell("contradicts", lang, x=number(pair.judged["contradicts"]))
+        why = tell("judged", lang, why=why, x=number(pair.judged["contradicts"]))
     return Cell(why, strong=True), _cell(pair.first), _cell(pair.second)
 
 

@@ -20,6 +20,7 @@ tell = words(
         "supported": {"en": "supported", "zh": "有依据"},
         "contradicted": {"en": "contradicted", "zh": "被否定"},
         "not found": {"en": "not found", "zh": "未找到"},
+        "disputed": {"en": "supported, but disputed", "zh": "有依据，但有争议"},
         "mark": {"en": " [{verdict}]", "zh": "［{verdict}］"},
         "claim": {"en": "claim", "zh": "句子"},
         "verdict": {"en": "verdict", "zh": "结论"},
@@ -32,9 +33,9 @@ tell = words(
         "nothing": {"en": "no passage was found", "zh": "没有检索到段落"},
         "how": {
             "en": "Supported: a passage makes the claim at least {least} nats a token likelier, holds its numbers, "
-            "dates and names and half of its words, and does not contradict it. Not found does not mean false.",
+            "dates and names and most of its other words, and does not contradict it. Not found does not mean false.",
             "zh": "有依据：某个段落使这句话每词元的对数概率至少增加 {least} 奈特，"
-            "含有其中的数字、日期、名称和一半的词，且不与之矛盾。未找到不等于错误。",
+            "含有其中的数字、日期、名称和大部分其他的词，且不与之矛盾。未找到不等于错误。",
         },
         "passages": {"en": "Passages", "zh": "段落"},
         "place": {
@@ -67,10 +68,14 @@ def _answer(result: Verified, lang: str) -> Heat:
     for c in result.claims:
         parts.append((result.answer[at : c.start], None, ""))
         parts.append((c.text, 0.4 if c.verdict == SUPPORTED else None, number(c.gain)))
-        parts.append((tell("mark", lang, verdict=tell(c.verdict, lang)), None, ""))
+        parts.append((tell("mark", lang, verdict=_verdict(c, lang)), None, ""))
         at = c.end
     parts.append((result.answer[at:], None, ""))
     return Heat(tuple(p for p in parts if p[0]))
+
+
+def _verdict(c: Claim, lang: str) -> str:
+    return tell("disputed" if c.disputed else c.verdict, lang)
 
 
 def _row(n: int, c: Claim, lang: str) -> tuple[Cell, ...]:
@@ -87,10 +92,10 @@ def _row(n: int, c: Claim, lang: str) -> tuple[Cell, ...]:
             said += " " + tell("differs", lang, claimed=one_line(c.against.claimed), stated=one_line(c.against.stated))
         reasons.append(said)
     share = "–" if c.words is None else str(round(100 * c.words))
-    why = "; ".join(reasons)
+    why = " · ".join(reasons)
     return (
         Cell(str(n)),
-        Cell(tell(c.verdict, lang), strong=True),
+        Cell(_verdict(c, lang), strong=True),
         Cell(number(c.gain, sign=True)),
         Cell(share),
         Cell(why, tip=why),

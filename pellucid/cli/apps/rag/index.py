@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
         "the mean hidden state of any model (mean:NAME)",
     )
     how.add_argument(
-        "--retriever", metavar="NAME", help="what searches use: bm25, dense or hybrid; hybrid with --dense"
+        "--retriever", metavar="NAME", help="what searches use: bm25 (also with --dense, unless named), dense or hybrid"
     )
     p.add_argument("--quiet", action="store_true", help="no progress, no summary")
     p.set_defaults(run=run)

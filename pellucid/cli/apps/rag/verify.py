@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
     p.add_argument("index", metavar="DIR", help="folder of the index")
     p.add_argument("--answer", metavar="TEXT", help="the answer")
     p.add_argument("--file", metavar="PATH", help="read it from a UTF-8 file ('-': standard input)")
-    p.add_argument("--question", metavar="TEXT", help="the question that it answers: searched for, too")
+    p.add_argument("--question", metavar="TEXT", help="the question that it answers: its passages are searched, too")
     p.add_argument("--passages", type=int, default=3, metavar="N", help="passages searched for each sentence")
     p.add_argument("--least", type=float, default=1.5, metavar="X", help="nats a token that a passage must give")
     lens.add_output(p)
