@@ -23,6 +23,7 @@ from pellucid.apps.rag.rewriting import Turn, standalone
 from pellucid.apps.speaker import Decoding, OnText, Speaker, check_text, speaker
 from pellucid.errors import ContextError, OptionError
 from pellucid.progress import Progress, silent
+from pellucid.relevance.prompts import language_of
 from pellucid.trace.provenance import versions
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
 
 PASSAGES, NEW_TOKENS = 3, 64
 _CLAIM = re.compile(r"\[(\d{1,3})\]")
-EMPTY = "the model's answer is empty"
+EMPTY = {"en": "The model's answer is empty.", "zh": "模型的回答为空。"}
+LEFT_OUT = {
+    "en": "{gone} of {all} passages did not fit the window of {window} tokens and were left out.",
+    "zh": "{all} 个段落中有 {gone} 个放不进 {window} 个词元的窗口，已略去。",
+}
 NOTHING = {
     "en": "Nothing in the index fits the question: no answer was made.",
     "zh": "索引中没有与问题相符的内容：未作回答。",
@@ -129,7 +134,7 @@ def answer_from(
         answer, end, wrote = said.text, said.end, time.perf_counter() - start
     check_text(answer, "the answer") if end == "given" else None
     if not answer.strip():
-        return uncited(me, question, answer, end, kept, began, wrote, (*notes, EMPTY))
+        return uncited(me, question, answer, end, kept, began, wrote, (*notes, EMPTY[asked.language]))
     evidence = measure(me, question, texts, answer, asked, template=template, system=system, progress=progress)
     sentences, within = cite(me, texts, answer, asked, evidence, least=least, progress=progress)
     sure = confidence(
@@ -200,13 +205,11 @@ def fitting(
             f"'{me.name}' reads: shorten the question, index smaller passages, or ask for fewer new tokens"
         )
     gone = len(found) - len(kept)
-    notes = [f"{gone} of {len(found)} passages did not fit the window of {me.context} tokens and were left out"]
-    return kept, notes if gone else []
+    note = LEFT_OUT[language_of(question)].format(gone=gone, all=len(found), window=me.context)
+    return kept, [note] if gone else []
 
 
 def _nothing(me: Speaker, question: str, began: float) -> Cited:
-    from pellucid.relevance.prompts import language_of
-
     return uncited(me, question, "", "nothing found", [], began, 0.0, (NOTHING[language_of(question)],))
 
 

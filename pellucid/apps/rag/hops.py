@@ -182,7 +182,7 @@ def _together(
     if said.text.strip():  # cited as an answer that was given: from the passages and the question alone
         found = answer_from(me, question, kept, answer=said.text, decoding=how, progress=progress)
     else:
-        found = uncited(me, question, "", said.end, kept, began, wrote, [EMPTY])
+        found = uncited(me, question, "", said.end, kept, began, wrote, [EMPTY[language_of(question)]])
     return replace(
         found,
         end=said.end,

@@ -36,6 +36,7 @@ REASONS = {
     "longer": {"en": "it was much longer than the question", "zh": "改写比原问题长得多"},
     "other": {"en": "it shared no content word with the question", "zh": "改写与原问题没有共同的实词"},
     "language": {"en": "it was in another language", "zh": "改写换了语言"},
+    "window": {"en": "it does not fit the model's window", "zh": "放不进模型的窗口"},
     "new": {"en": "it brought in words that nobody had said", "zh": "改写引入了对话中没有的词"},
 }
 NOTE = {
@@ -80,8 +81,11 @@ def standalone(
     while len(recent) > 1 and me.context is not None and me.count(messages) + how.max_new_tokens > me.context:
         recent.pop(0)
         messages = _messages(recent, question, language)
-    written = _line(me.write(messages, how, progress=progress).text)
-    reason = unusable(written, question, turns)
+    reason: str | None = "window"
+    written = ""
+    if me.context is None or me.count(messages) < me.context:
+        written = _line(me.write(messages, how, progress=progress).text)
+        reason = unusable(written, question, turns)
     if reason is None:
         return Rewritten(written)
     return Rewritten(with_keywords(question, turns[-1].question), NOTE[language].format(why=REASONS[reason][language]))

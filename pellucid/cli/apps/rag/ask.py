@@ -1,6 +1,7 @@
 """``pellucid rag ask``: an answer from an index, and for each of its sentences the passages it rests on.
 
 pellucid rag ask kb "How do I resume training?"
+pellucid rag ask kb "Who built the bridge?" "When did it open?"     # the second is made to stand by itself
 pellucid rag ask kb "怎样继续训练？" --passages 2 --samples 3 --html answer.html
 """
 
@@ -10,6 +11,7 @@ import argparse
 from typing import Any
 
 from pellucid.cli import lens
+from pellucid.errors import OptionError
 
 
 def add(commands: Any) -> None:
@@ -22,11 +24,13 @@ def add(commands: Any) -> None:
         "be less likely; a sentence that rests on nothing retrieved is marked.",
     )
     p.add_argument("index", metavar="DIR", help="folder of the index")
-    p.add_argument("question")
+    p.add_argument("question", nargs="+", help="a question; further ones may lean on those before")
     find = p.add_argument_group("what is read")
     find.add_argument("--passages", "-k", type=int, default=3, metavar="N", help="passages, at most")
     find.add_argument("--retriever", metavar="NAME", help="bm25, dense or hybrid; default: the index's own")
     find.add_argument("--collection", metavar="NAME", help="search this one alone")
+    find.add_argument("--route", action="store_true", help="choose the collection by its description")
+    find.add_argument("--hops", action="store_true", help="take the question apart, and answer each step from its own")
     how = p.add_argument_group("how")
     how.add_argument("--answer", metavar="TEXT", help="cite this answer instead of the model's own")
     how.add_argument("--max-new-tokens", type=int, default=64, metavar="N", help="length of the answer, at most")
@@ -44,19 +48,31 @@ def run(options: argparse.Namespace) -> int:
     """Do it. What can be known to be wrong is, before a model is loaded."""
     from pellucid.apps.rag.knowledge import Knowledge
     from pellucid.apps.rag.prompt import check_template
-    from pellucid.apps.speaker import Decoding, check_text
+    from pellucid.apps.speaker import Decoding
 
-    check_text(options.question, "the question")
+    _check(options)
     if options.template is not None:
         check_template(options.template)
     decoding = Decoding(options.strategy, options.max_new_tokens, options.seed)
     with Knowledge.open(options.index) as knowledge:
-        shelf = knowledge.only(retriever=options.retriever, collection=options.collection)
+        shelf: Any = knowledge.only(retriever=options.retriever, collection=options.collection)
+        if options.route:
+            from pellucid.apps.rag.routing import Routed
+
+            shelf = Routed(knowledge)
 
         def make(model: Any, progress: Any) -> Any:
-            return model.rag(
+            if options.hops:
+                from pellucid.apps.rag.hops import ask_hops
+
+                return ask_hops(
+                    model, shelf, options.question[0], passages=options.passages, decoding=decoding, progress=progress
+                )
+            from pellucid.apps.rag.standalone import Conversation
+
+            talk = Conversation(
+                model,
                 shelf,
-                options.question,
                 passages=options.passages,
                 answer=options.answer,
                 decoding=decoding,
@@ -66,5 +82,30 @@ def run(options: argparse.Namespace) -> int:
                 verbal=options.verbal,
                 progress=progress,
             )
+            *before, last = options.question
+            for question in before:
+                found = talk.ask(question)
+                if options.json != "-" and not options.quiet:
+                    found.show(lang=options.lang)
+            return talk.ask(last)
 
         return lens.run(options, make)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise ``OptionError`` for questions and options that do not go together."""
+    from pellucid.apps.speaker import check_text
+
+    for question in options.question:
+        check_text(question, "the question")
+    if len(options.question) > 1 and (options.hops or options.answer is not None):
+        raise OptionError("--hops and --answer go with one question: give the others in commands of their own")
+    own = ("answer", "template", "system", "verbal")
+    if options.hops and (options.samples or any(getattr(options, n) for n in own)):
+        raise OptionError(
+            "--hops writes prompts of its own: leave out --answer, --template, --system, --samples, --verbal"
+        )
+    if options.route and (options.collection or options.retriever):
+        raise OptionError(
+            "--route chooses the collection, and the index the retriever: leave --collection and --retriever out"
+        )
