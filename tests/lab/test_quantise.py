@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -143,12 +143,23 @@ def test_products_and_look_ups_are_torchaos_bit_for_bit(
         assert type(int8.plain(network[0].weight)) is ao.Int8Tensor
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Experts add up their tokens in an order that threads decide: with one, equal weights give equal logits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("name", "to"),
     [(n, "int8") for n in sorted(FAMILIES)]
     + [(n, k) for n in ("llama", "gpt2", "gemma3") for k in ("int8-dynamic", "int4")],
 )
-def test_what_is_saved_is_what_is_loaded(tiny: Callable[..., LoadedModel], tmp_path: Path, name: str, to: str) -> None:
+def test_what_is_saved_is_what_is_loaded(
+    tiny: Callable[..., LoadedModel], tmp_path: Path, name: str, to: str, one_thread: None
+) -> None:
     original = tiny(name)
     before = logits(original.network)
     small = made(original, to)
