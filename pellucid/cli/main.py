@@ -30,6 +30,7 @@ from pellucid.cli import (
     models,
     nexttokens,
     relevance,
+    serve,
     surprisal,
 )
 from pellucid.cli.apps import COMMANDS as APPS
@@ -48,6 +49,7 @@ COMMANDS = (
     flow,
     inspectmodel,
     *APPS,
+    serve,
     lab,
     bench,
     models,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,9 +20,9 @@ from torch import Tensor
 from pellucid.errors import OptionError
 from pellucid.lens.results import Choice, Next, NextTokens
 from pellucid.lens.steps import check_causal, check_length, walk
-from pellucid.lens.strategies import parse
+from pellucid.lens.strategies import Strategy, parse
 from pellucid.models.align import align_ids
-from pellucid.models.encode import Messages, encode
+from pellucid.models.encode import Encoded, Messages, encode
 from pellucid.models.generate import end_tokens
 from pellucid.models.load import LoadedModel
 from pellucid.models.vocabulary import shown
@@ -41,6 +42,15 @@ def check_count(value: int, name: str) -> None:
         raise OptionError(f"{name} should be a whole number, at least 1, given {value!r}")
 
 
+def check_begin(loaded: LoadedModel, begin: Sequence[int], vocabulary: int) -> None:
+    """Raise ``OptionError`` for given tokens that are none of the vocabulary, or that go on after the text's end."""
+    for k in begin:
+        if not isinstance(k, int) or isinstance(k, bool) or not 0 <= k < vocabulary:
+            raise OptionError(f"begin should be ids of tokens, from 0 to {vocabulary - 1}, given {k!r}")
+    if any(k in end_tokens(loaded) for k in begin[:-1]):
+        raise OptionError("begin goes on after a token that ends the text: give the ids up to that token")
+
+
 def next_tokens(
     loaded: LoadedModel,
     prompt: str | Messages,
@@ -50,50 +60,93 @@ def next_tokens(
     strategy: str = "greedy",
     seed: int = 0,
     raw: bool = False,
+    begin: Sequence[int] = (),
     progress: Progress = silent,
 ) -> NextTokens:
     """Up to ``steps`` next tokens with the ``top_k`` likeliest of each, from one new position a step.
 
     ``strategy`` chooses what is said (``lens.strategies``; beam and contrastive search first say it all, and it is read
-    afterwards in one pass). ``raw``: the prompt is a text to go on with, without the chat template.
+    afterwards in one pass). ``raw``: the prompt is a text to go on with, without the chat template. ``begin``: ids of
+    tokens that are said first, beside these ``steps``, and shown like the others: choose another token than the model
+    did, and see how it goes on (the ids of the steps before, then that of a candidate).
     Raises ``InputError``, ``OptionError``, ``ContextError``, ``ModelError``.
     """
     began = time.perf_counter()
+    asked = read(loaded, prompt, steps=steps, top_k=top_k, strategy=strategy, seed=seed, raw=raw, begin=begin)
+    ids, chosen = asked.encoded.ids, asked.strategy
+    tokens: list[int] = []
+    found: list[Row] = []
+    if chosen.alone is None:
+        for k, step in enumerate(walk(loaded, ids, chosen, steps=steps, seed=seed, begin=asked.begin)):
+            tokens.append(step.token)
+            found.append((*described(loaded, step.logits, step.token, top_k), step.chance))
+            progress("next tokens", k + 1, len(asked.begin) + steps)
+    else:
+        from pellucid.lens.decode import said_by
+
+        tokens = [*asked.begin]
+        if not (tokens and tokens[-1] in end_tokens(loaded)):
+            tokens += said_by(loaded, [*ids, *tokens], chosen, steps=steps, seed=seed, progress=progress)[0]
+        for logits, token in zip(forced(loaded, ids, tokens), tokens, strict=True):
+            found.append((*described(loaded, logits, token, top_k), 1.0))
+    progress("next tokens", len(asked.begin) + steps, len(asked.begin) + steps)
+    return written(loaded, asked, tokens, found, began)
+
+
+#: Of a step: the likeliest tokens, the token that was taken, the entropy in nats, the probability of taking it.
+Row = tuple[Sequence[Choice], Choice, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A prompt as the model reads it, and what is wanted of it, checked."""
+
+    encoded: Encoded
+    steps: int
+    top_k: int
+    strategy: Strategy
+    seed: int
+    begin: tuple[int, ...] = ()
+
+
+def read(
+    loaded: LoadedModel,
+    prompt: str | Messages,
+    *,
+    steps: int,
+    top_k: int,
+    strategy: str,
+    seed: int = 0,
+    raw: bool = False,
+    begin: Sequence[int] = (),
+) -> Asked:
+    """Check and encode; raises as ``next_tokens`` does."""
     check_causal(loaded)
     check_count(steps, "steps")
     chosen = parse(strategy)
     vocabulary = int(loaded.network.config.get_text_config().vocab_size)
     check_top_k(top_k, vocabulary)
+    check_begin(loaded, begin, vocabulary)
     encoded = encode(loaded, prompt, raw=raw)
-    ids = encoded.ids
-    check_length(loaded, len(ids), steps)
-    tokens: list[int] = []
-    found: list[tuple[Sequence[Choice], Choice, float, float]] = []
-    if chosen.alone is None:
-        for k, step in enumerate(walk(loaded, ids, chosen, steps=steps, seed=seed)):
-            tokens.append(step.token)
-            found.append((*described(loaded, step.logits, step.token, top_k), step.chance))
-            progress("next tokens", k + 1, steps)
-    else:
-        from pellucid.lens.decode import said_by
+    check_length(loaded, len(encoded.ids), len(begin) + steps)
+    return Asked(encoded, steps, top_k, chosen, seed, tuple(begin))
 
-        tokens = said_by(loaded, ids, chosen, steps=steps, seed=seed, progress=progress)[0]
-        for logits, token in zip(forced(loaded, ids, tokens), tokens, strict=True):
-            found.append((*described(loaded, logits, token, top_k), 1.0))
-    progress("next tokens", steps, steps)
-    text, spans = align_ids(loaded.tokenizer, tokens)
+
+def written(loaded: LoadedModel, asked: Asked, tokens: Sequence[int], found: Sequence[Row], began: float) -> NextTokens:
+    """The result of ``tokens`` that were taken, with what was ``found`` at each step."""
+    text, spans = align_ids(loaded.tokenizer, list(tokens))
     total, out = 0.0, []
     for k, ((choices, own, entropy, chance), (start, _)) in enumerate(zip(found, spans, strict=True)):
         total += own.logprob
         out.append(Next(k + 1, text[:start], tuple(choices), own, chance, entropy, total))
     return NextTokens(
-        prompt=encoded.rendered,
+        prompt=asked.encoded.rendered,
         text=text,
         steps=tuple(out),
         ended=bool(tokens) and tokens[-1] in end_tokens(loaded),
-        top_k=top_k,
-        strategy=chosen.text,
-        seed=seed,
+        top_k=asked.top_k,
+        strategy=asked.strategy.text,
+        seed=asked.seed,
         model=model_info(loaded),
         seconds=round(time.perf_counter() - began, 4),
         versions=versions(),

@@ -26,7 +26,8 @@ from pellucid.trace.logits import cache_name, wide
 @dataclass(frozen=True, eq=False)
 class Step:
     """``logits`` [vocabulary] as the model gave them, in float32 or wider; ``token``, what was chosen from them, and
-    the probability that it was chosen with (1 for strategies that do not draw)."""
+    the probability that it was chosen with (of strategies that do not draw 1; 0 for a given token that they would not
+    have chosen)."""
 
     logits: Tensor
     token: int
@@ -103,6 +104,27 @@ class Continued:
         return finite(wide(out.logits[0, -1]), self.loaded)
 
 
+def choose(
+    logits: Tensor,
+    said: Sequence[int],
+    processors: Sequence[Any],
+    draws: bool,
+    generator: torch.Generator,
+    given: int | None = None,
+) -> tuple[int, float]:
+    """The next token by ``logits`` [vocabulary] after the ids ``said``, and the probability of choosing it; ``given``:
+    it is this one, whatever would have been chosen."""
+    scores = logits[None]
+    for process in processors:
+        scores = process(torch.tensor([said], device=logits.device), scores)
+    if draws:
+        p = torch.softmax(scores[0], -1)
+        token = int(torch.multinomial(p, 1, generator=generator)) if given is None else given
+        return token, float(p[token])
+    own = int(scores[0].argmax())
+    return (own, 1.0) if given is None else (given, float(given == own))
+
+
 def walk(
     loaded: LoadedModel,
     ids: Sequence[int],
@@ -110,26 +132,21 @@ def walk(
     *,
     steps: int,
     seed: int = 0,
+    begin: Sequence[int] = (),
     network: Continued | None = None,
 ) -> Iterator[Step]:
-    """Steps after the prompt ``ids``, until one ends the text, or ``steps`` are done. Draws come from a random state of
-    their own, seeded with ``seed``. ``network`` has read a beginning of ``ids`` already, and reads on."""
+    """Steps after the prompt ``ids``, until one ends the text, or ``steps`` are done. The tokens ``begin`` are given,
+    and come first, beside these ``steps``. Draws come from a random state of their own, seeded with ``seed``.
+    ``network`` has read a beginning of ``ids`` already, and reads on."""
     ends = end_tokens(loaded)
     processors = strategy.processors()
     generator = torch.Generator(device=loaded.device).manual_seed(seed)
     network = Continued(loaded) if network is None else network
     said, fed = list(ids), list(ids[len(network.ids) :])
-    for _ in range(steps):
+    for k in range(len(begin) + steps):
         logits = network.feed(fed)
-        scores = logits[None]
-        for process in processors:
-            scores = process(torch.tensor([said], device=loaded.device), scores)
-        if strategy.draws:
-            p = torch.softmax(scores[0], -1)
-            token = int(torch.multinomial(p, 1, generator=generator))
-            chance = float(p[token])
-        else:
-            token, chance = int(scores[0].argmax()), 1.0
+        given = begin[k] if k < len(begin) else None
+        token, chance = choose(logits, said, processors, strategy.draws, generator, given)
         yield Step(logits, token, chance)
         if token in ends:
             return

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,7 +29,7 @@ from pellucid.lens.predictions import by_chunks
 from pellucid.lens.results import Expected, Surprisal, Surprise
 from pellucid.lens.states import last_states
 from pellucid.lens.steps import check_causal
-from pellucid.models.encode import encode
+from pellucid.models.encode import Token, encode
 from pellucid.models.load import LoadedModel
 from pellucid.models.vocabulary import shown
 from pellucid.progress import Progress, silent
@@ -66,9 +68,57 @@ def surprisal(
     ``InputError``, ``OptionError``, ``ModelError``.
     """
     began = time.perf_counter()
+    asked = read(loaded, text, top_k=top_k, window=window, bos=bos)
+    final, lead, ids, windows = Final.of(loaded), asked.lead, asked.ids, asked.windows
+    lists = Lists.empty(len(ids))
+    for k, (begin, first, end) in enumerate(windows):
+        progress("surprisal", k, len(windows))
+        fed = [*lead, *ids[begin:end]]
+        states = last_states(loaded, final, fed, precision=precision)
+        for share in weighed(loaded, final, asked, states, (begin, first, end), lists):
+            progress("surprisal", k + share, len(windows))
+    progress("surprisal", len(windows), len(windows))
+    return result(loaded, asked, lists, began)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A text as the model reads it, checked: ``lead`` stands before its ``own`` tokens, whose numbers are ``ids``;
+    ``windows`` of ``size`` tokens as ``spans_of`` gives them."""
+
+    text: str
+    lead: list[int]
+    own: list[Token]
+    windows: list[tuple[int, int, int]]
+    size: int
+    top_k: int
+
+    @property
+    def ids(self) -> list[int]:
+        """Of the text's own tokens."""
+        return [t.id for t in self.own]
+
+
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """What is known of each token [own], None and nothing where it is not: bits, rank, entropy in bits, expected."""
+
+    bits: list[float | None]
+    ranks: list[int | None]
+    entropies: list[float | None]
+    expected: list[tuple[Expected, ...]]
+    names: dict[int, str]
+
+    @classmethod
+    def empty(cls, length: int) -> Lists:
+        """For so many tokens."""
+        return cls([None] * length, [None] * length, [None] * length, [()] * length, {})
+
+
+def read(loaded: LoadedModel, text: str, *, top_k: int = 5, window: int | None = None, bos: bool = True) -> Asked:
+    """Check and encode; raises as ``surprisal`` does."""
     check_causal(loaded)
-    vocabulary = int(loaded.network.config.get_text_config().vocab_size)
-    check_top_k(top_k, vocabulary)
+    check_top_k(top_k, int(loaded.network.config.get_text_config().vocab_size))
     encoded = encode(loaded, text, raw=True)
     lead = [t.id for t in encoded.tokens if t.start is None] if bos else []
     if bos and not lead and loaded.tokenizer.bos_token_id is not None:
@@ -85,38 +135,25 @@ def surprisal(
             f"the text is one token, and nothing stands before it that '{loaded.name}' could predict it from: give "
             "more text"
         )
-    final = Final.of(loaded)
-    ids = [t.id for t in own]
-    windows = spans_of(len(ids), size)
-    bits: list[float | None] = [None] * len(ids)
-    ranks: list[int | None] = [None] * len(ids)
-    entropies: list[float | None] = [None] * len(ids)
-    expected: list[tuple[Expected, ...]] = [()] * len(ids)
-    names: dict[int, str] = {}
-    for k, (begin, first, end) in enumerate(windows):
-        progress("surprisal", k, len(windows))
-        fed = [*lead, *ids[begin:end]]
-        states = last_states(loaded, final, fed, precision=precision)[:-1]  # [fed - 1, width]
-        skip = max(len(lead) + first - begin - 1, 0)  # position p predicts token p + 1
-        targets = torch.tensor(fed[1:], device=states.device)
-        for at, found in by_chunks(final, states[skip:], targets[skip:], top_k=top_k):
-            begin_at = begin + skip + at + 1 - len(lead)
-            _fill(loaded, found, begin_at, names, bits, ranks, entropies, expected)
-            progress("surprisal", k + (at + len(found.rank)) / max(len(targets) - skip, 1), len(windows))
-    progress("surprisal", len(windows), len(windows))
-    return _result(loaded, text, lead, own, (bits, ranks, entropies, expected), windows, size, began)
+    return Asked(text, lead, own, spans_of(len(own), size), size, top_k)
 
 
-def _fill(
-    loaded: LoadedModel,
-    found: Any,
-    at: int,
-    names: dict[int, str],
-    bits: list[float | None],
-    ranks: list[int | None],
-    entropies: list[float | None],
-    expected: list[tuple[Expected, ...]],
-) -> None:
+def weighed(
+    loaded: LoadedModel, final: Final, asked: Asked, states: Tensor, window: tuple[int, int, int], lists: Lists
+) -> Iterator[float]:
+    """Put what normed ``states`` [lead + window, width] say of one window's tokens into ``lists``; yields the share
+    that is done."""
+    begin, first, end = window
+    lead = asked.lead
+    fed = [*lead, *asked.ids[begin:end]]
+    skip = max(len(lead) + first - begin - 1, 0)  # position p predicts token p + 1
+    targets = torch.tensor(fed[1:], device=states.device)
+    for at, found in by_chunks(final, states[:-1][skip:], targets[skip:], top_k=asked.top_k):
+        _fill(loaded, found, begin + skip + at + 1 - len(lead), lists)
+        yield (at + len(found.rank)) / max(len(targets) - skip, 1)
+
+
+def _fill(loaded: LoadedModel, found: Any, at: int, lists: Lists) -> None:
     """Put what was seen of the tokens from ``at`` on into the lists."""
     best: Tensor = found.best.exp()
     rows = zip(
@@ -128,21 +165,23 @@ def _fill(
         strict=True,
     )
     for k, (logprob, rank, entropy, p, which) in enumerate(rows, at):
-        bits[k] = max(-logprob / math.log(2), 0.0)
-        ranks[k], entropies[k] = int(rank), entropy / math.log(2)
+        lists.bits[k] = max(-logprob / math.log(2), 0.0)
+        lists.ranks[k], lists.entropies[k] = int(rank), entropy / math.log(2)
         for i in which:
-            if i not in names:
-                names[i] = shown(loaded.tokenizer, i)
-        expected[k] = tuple(Expected(names[i], i, min(q, 1.0)) for i, q in zip(which, p, strict=True))
+            if i not in lists.names:
+                lists.names[i] = shown(loaded.tokenizer, i)
+        lists.expected[k] = tuple(Expected(lists.names[i], i, min(q, 1.0)) for i, q in zip(which, p, strict=True))
 
 
-def _result(
-    loaded: LoadedModel, text: str, lead: list[int], own: Any, lists: Any, windows: Any, size: int, began: float
-) -> Surprisal:
-    bits, ranks, entropies, expected = lists
+def result(loaded: LoadedModel, asked: Asked, lists: Lists, began: float) -> Surprisal:
+    """What ``lists`` say of ``asked``."""
+    text, lead, windows, size = asked.text, asked.lead, asked.windows, asked.size
+    places = [(t.start or 0, t.end or 0) for t in asked.own]  # its own tokens all have one
     found = tuple(
-        Surprise(t.text, t.id, t.start, t.end, b, None if b is None else 2.0**-b, r, e, x)
-        for t, b, r, e, x in zip(own, bits, ranks, entropies, expected, strict=True)
+        Surprise(t.text, t.id, place[0], place[1], b, None if b is None else 2.0**-b, r, e, x)
+        for t, place, b, r, e, x in zip(
+            asked.own, places, lists.bits, lists.ranks, lists.entropies, lists.expected, strict=True
+        )
     )
     scored = [t for t in found if t.bits is not None]
     total = math.fsum(t.bits or 0.0 for t in scored)

@@ -2,6 +2,7 @@
 
     shown(tokenizer, 11273)         # ' hello'
     shown(tokenizer, 162)           # '‹E5›': a byte that is part of a character
+    spelled(tokenizer, 162)         # b'\xe5'
 
 What stands for bytes of a character that is not whole is named by these bytes. Blanks stay blanks here; a renderer
 makes them visible.
@@ -36,6 +37,12 @@ def shown(tokenizer: Any, token: int) -> str:
     name = str(tokenizer.convert_ids_to_tokens(token))
     found = _bytes(name)
     return name if found is None else found.decode("utf-8", "surrogateescape").translate(_Escaped())
+
+
+def spelled(tokenizer: Any, token: int) -> bytes:
+    """The bytes that the token adds to a text, whole characters or not; of a token without any text its name's."""
+    found = _bytes(str(tokenizer.convert_ids_to_tokens(token)))
+    return shown(tokenizer, token).encode() if found is None else found
 
 
 def _bytes(name: str) -> bytes | None:

@@ -132,6 +132,30 @@ def test_draws_are_those_of_generate(tiny: Callable[..., LoadedModel], text: str
         assert len({s.chance for s in found.steps}) > 1
 
 
+@pytest.mark.parametrize("strategy", ["greedy", "top_p:0.9", "beam:2"])
+def test_another_token_is_chosen_and_the_text_goes_on(tiny: Callable[..., LoadedModel], strategy: str) -> None:
+    """Given tokens stand as those that were chosen, with the logits of a whole pass; what follows is what follows them
+    in the prompt; a token that the strategy would not have taken has no chance."""
+    loaded = tiny()
+    ids = encode(loaded, PROMPT, raw=True).ids
+    own = next_tokens(loaded, PROMPT, raw=True, steps=3, top_k=3)
+    begin = [own.steps[0].chosen.id, own.steps[1].choices[2].id]
+    found = next_tokens(loaded, PROMPT, raw=True, steps=4, top_k=3, strategy=strategy, begin=begin)
+    said = [s.chosen.id for s in found.steps]
+    assert said[:2] == begin
+    assert len(said) == 6
+    logits = whole(loaded, [*ids, *said])
+    for k, step in enumerate(found.steps):
+        p = torch.softmax(logits[len(ids) - 1 + k], -1)
+        assert [c.id for c in step.choices] == p.topk(3).indices.tolist()
+        assert step.chosen.prob == pytest.approx(float(p[step.chosen.id]), rel=1e-4)
+    if strategy == "greedy":
+        assert [s.chance for s in found.steps] == [1, 0, 1, 1, 1, 1]
+        assert said[2:] == generated(loaded, [*ids, *begin], max_new_tokens=4, do_sample=False)[0]
+    if strategy == "beam:2":
+        assert said[2:] == generated(loaded, [*ids, *begin], max_new_tokens=4, num_beams=2, early_stopping=False)[0]
+
+
 def test_it_ends_where_the_text_ends(tiny: Callable[..., LoadedModel]) -> None:
     loaded = tiny()
     ids = encode(loaded, PROMPT, raw=True).ids
@@ -583,6 +607,9 @@ def test_bad_input_is_one_sentence(tiny: Callable[..., LoadedModel]) -> None:
         (lambda: next_tokens(loaded, PROMPT, top_k=0), OptionError, "top_k should be from 1 to"),
         (lambda: next_tokens(loaded, PROMPT, top_k=10**6), OptionError, "the size of the vocabulary"),
         (lambda: next_tokens(loaded, PROMPT, steps=1000), ContextError, "ask for fewer steps"),
+        (lambda: next_tokens(loaded, PROMPT, begin=[10**6]), OptionError, "begin should be ids of tokens"),
+        (lambda: next_tokens(loaded, PROMPT, begin=["a"]), OptionError, "given 'a'"),
+        (lambda: next_tokens(loaded, PROMPT, begin=[2, 5]), OptionError, "after a token that ends the text"),
         (lambda: decode(loaded, PROMPT, "greedy"), OptionError, "should be a list"),
         (lambda: surprisal(loaded, TEXT, window=1), OptionError, "window should be from 2"),
         (lambda: surprisal(loaded, "a", bos=False), InputError, "give more text"),

@@ -1,0 +1,46 @@
+"""Prompts of requests as the rooms take them, their titles, and how long they may be.
+
+prompt = plain(asked.prompt); check_length(voice, prompt, settings)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pellucid.errors import ContextError, OptionError
+from pellucid.serve.lane import Voice
+from pellucid.serve.settings import Settings
+
+Prompt = str | list[dict[str, str]]
+
+
+def plain(prompt: Any) -> Prompt:
+    """A prompt as the rooms take it."""
+    return prompt if isinstance(prompt, str) else [{"role": m.role, "content": m.content} for m in prompt]
+
+
+def title(prompt: Any) -> str:
+    """What a result is found by: the prompt, or the last message of a chat."""
+    return prompt if isinstance(prompt, str) else str(prompt[-1].content)
+
+
+def check_new(tokens: int, settings: Settings) -> None:
+    """Raise ``OptionError`` for more new tokens than one request may write."""
+    if tokens > settings.new_tokens:
+        raise OptionError(f"max_new_tokens should be at most {settings.new_tokens} on this server, given {tokens}")
+
+
+def check_length(voice: Voice, prompt: Prompt, settings: Settings, *, raw: bool = False, more: str = "") -> None:
+    """Raise ``ContextError`` for more tokens than one request may have: of the prompt, and of the text ``more``."""
+    from pellucid.models.encode import encode
+
+    tokens = len(encode(voice.loaded, prompt, raw=raw).ids)
+    if more:
+        tokens += len(voice.loaded.tokenizer(more, add_special_tokens=False)["input_ids"])
+    check_tokens(tokens, settings)
+
+
+def check_tokens(tokens: int, settings: Settings) -> None:
+    """Raise ``ContextError`` for more tokens than one request may have."""
+    if tokens > settings.tokens:
+        raise ContextError(f"the text is {tokens} tokens, and this server takes {settings.tokens}: shorten it")
