@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import started
 
 from pellucid.render.html import page
 from pellucid.trace.result import Trace
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 Open = Callable[..., Any]
 
 
 # Of a module, not of the session: other tests start a browser of their own, and only one can be driven at a time.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("PELLUCID_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    with playwright.sync_playwright() as tool:
-        try:
-            browser = tool.chromium.launch(executable_path=path, args=FLAGS)
-        except playwright.Error as e:
-            if os.environ.get("CI") == "true":
-                raise
-            pytest.skip(f"no browser can be started: {str(e).splitlines()[0]}")
-        yield browser
-        browser.close()
+    yield from started()
 
 
 @pytest.fixture

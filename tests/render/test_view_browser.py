@@ -368,6 +368,88 @@ def test_words(view: Open) -> None:
     assert levels(tab, ANSWER) == expected([column[:3].sum(), column[3]], column[:3].sum())
 
 
+def drag(tab: Any, first: int, last: int) -> None:
+    """The pointer from one token of the answer to another, button held."""
+    boxes = [tab.locator(ANSWER).nth(i).bounding_box() for i in (first, last)]
+    (x, y), (to_x, to_y) = ((b["x"] + b["width"] / 2, b["y"] + b["height"] / 2) for b in boxes)
+    tab.mouse.move(x, y)
+    tab.mouse.down()
+    tab.mouse.move(to_x, to_y, steps=8)
+    tab.mouse.up()
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_drag_shows_the_sum_of_its_rows(view: Open, backwards: bool) -> None:
+    trace = sample(signed=True)
+    assert trace.scores is not None
+    scores = trace.scores.copy()
+    scores[2, trace.content[1]] = np.nan  # one of three that could not be seen is passed over
+    scores[1:4, trace.content[2]] = np.nan  # none could: hatched
+    tab = view(replace(trace, scores=scores))
+    drag(tab, *((3, 1) if backwards else (1, 3)))
+    settle(tab)
+    n, rows = len(trace.sources), scores[1:4]
+    summed = np.where(np.isnan(rows).all(axis=0), np.nan, np.nansum(rows, axis=0))
+    seen = [*summed[list(trace.content)], *summed[[n, n + 4]]]
+    top = float(np.nanmax(np.abs(seen)))
+    assert levels(tab, PROMPT) == expected([summed[i] for i in trace.content], top)
+    answer = expected(summed[n : n + 5], top)
+    answer[1:4] = [0, 0, 0]  # the span itself is outlined
+    assert levels(tab, ANSWER) == answer
+    assert ["pinned" in c for c in names(tab, ANSWER)] == [False, True, True, True, False]
+    panel = tab.locator(".inspector").inner_text()
+    assert "capital is Paris" in panel
+    assert "Tokens\n3" in panel
+    assert f"{3 * np.log(0.5):.3g} nats".replace("-", "−") in panel
+    tab.keyboard.press("Escape")
+    assert set(levels(tab, ANSWER)) == {0}
+
+
+def test_shift_and_arrows_stretch_a_span(view: Open) -> None:
+    tab = view(sample())
+    tab.locator(ANSWER).nth(2).focus()
+    for _ in range(2):
+        tab.keyboard.press("Shift+ArrowRight")
+    assert text_of(tab, ".answer .pinned") == ["is", "Paris", "."]
+    assert tab.evaluate(FOCUSED) == "."
+    tab.keyboard.press("Shift+ArrowLeft")
+    assert text_of(tab, ".answer .pinned") == ["is", "Paris"]
+    assert "What caused it: " in (tab.locator(".sr").text_content() or "")
+    tab.get_by_role("button", name="Words").click()  # outlives the switch, as one token does
+    assert text_of(tab, ".answer .pinned") == ["is", "Paris"]
+    tab.locator(ANSWER).nth(3).focus()
+    tab.keyboard.press("ArrowLeft")
+    assert text_of(tab, ".answer .pinned") == []
+
+
+def test_sentences(view: Open) -> None:
+    prompt = "It was 3.5 km off. “Go on!” he said?\nNo stop here\n你好。再见！ Well"
+    trace = sample(prompt, "Yes. No, never. 好。", chat=False)
+    assert trace.scores is not None
+    tab = view(trace)
+    tab.get_by_role("button", name="Sentences").click()
+    parts = ["It was 3.5 km off.", "“Go on!”", "he said?", "No stop here", "你好。", "再见！", "Well"]
+    assert text_of(tab, PROMPT) == parts
+    assert text_of(tab, ANSWER) == ["Yes.", "No, never.", "好。"]
+    # A token belongs to the sentence of its first letter.
+    owner, at = [], 0
+    starts = [prompt.index(p) for p in parts]
+    for s in trace.sources:
+        assert s.start is not None
+        assert s.end is not None
+        first = next((i for i in range(s.start, s.end) if not prompt[i].isspace()), s.start)
+        at = max(k for k, start in enumerate(starts) if start <= first)
+        owner.append(at)
+    sums = [float(sum(t for t, o in zip(trace.total, owner, strict=True) if o == k)) for k in range(len(parts))]
+    assert levels(tab, PROMPT) == expected(sums, max(sums))
+    rows = trace.scores[[i for i, t in enumerate(trace.targets) if 5 <= t.end - 1 < 15]].sum(axis=0)
+    merged = [float(sum(r for r, o in zip(rows, owner, strict=False) if o == k)) for k in range(len(parts))]
+    tab.locator(ANSWER).nth(1).hover()
+    settle(tab)
+    first = float(sum(rows[len(owner) + i] for i, t in enumerate(trace.targets) if t.end <= 4))
+    assert levels(tab, PROMPT) == expected(merged, max(*merged, first))
+
+
 def test_a_pin_outlives_the_switch(view: Open) -> None:
     tab = view(pieced())
     tab.locator(PROMPT).nth(1).click()

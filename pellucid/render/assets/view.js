@@ -5,7 +5,8 @@
 // or, in a page that carries its trace, a child script of type "application/json" that holds it. (This file must not
 // spell a script's end tag, not even in a comment: html.py puts it into a page, and a test looks.)
 //
-// Attributes: theme="light|dark" and lang="en|zh" (else the reader's own), page (the document is this trace's page).
+// Attributes: theme="light|dark" and lang="en|zh" (else the reader's own), page (the document is this trace's page),
+// inside (a part of a larger page, which has the title, the theme and the language).
 // Whatever a model or a user wrote becomes a text node or a plain attribute, never markup; there is no eval and no
 // inline handler, so the page can forbid every other script (see html.py). Tokens have no listeners of their own:
 // each kind of event is heard once, and a hover only changes the class names of tokens whose shade changed.
@@ -13,6 +14,7 @@
 (() => {
   const LEVELS = 20; // steps of shade; view.css has one rule each
   const TOP = 10, CAUSES = 5;
+  const MANY = 4; // of more tokens than these, the probabilities are told together
   const CHUNK = 500; // tokens restyled in one go
   const ROLES = ["template", "special"]; // the frame: not written by the user
   const script = document.currentScript;
@@ -23,12 +25,14 @@
       generated: "generated", given: "given by the user", explained: "explained: the marked part",
       roles: { system: "System", user: "User", assistant: "Assistant", tool: "Tool",
         first: "First text", second: "Second text", question: "Question", context: "Context" },
-      unit: "Show scores by", token: "Tokens", word: "Words", frame: (n) => `Template (${n})`,
+      unit: "Show scores by", token: "Tokens", word: "Words", sentence: "Sentences", frame: (n) => `Template (${n})`,
       frameTip: "Show the tokens of the chat template and the special tokens", other: "中文",
       theme: { light: "Light", dark: "Dark" }, themeTip: (x) => `Switch to the ${x} theme`,
-      hint: "Point at a token, tap it, or move with the arrow keys. Click to pin it; Esc lets go.",
+      hint: "Point at a token, tap it, or move with the arrow keys. Click to pin it; Esc lets go. "
+        + "Drag over several tokens of the answer, or hold Shift and move, to see what caused them together.",
       pinned: "Pinned. Click it again or press Esc to let go.", place: (n, of) => `${n} of ${of} by size`,
       score: "Score", probability: "Probability", rank: "Rank", entropy: "Entropy", piece: "Token",
+      length: "Tokens", joint: "Log-probability",
       alternatives: "Likeliest tokens here", causes: "What caused it", effects: "What it caused",
       parts: "Strongest parts of the prompt", alone: (name) => `Explained by itself: ${name}`,
       top: "Strongest in the prompt", noMatrix: ["Which tokens caused this one was not computed: only the whole answer "
@@ -56,12 +60,14 @@
       generated: "由模型生成", given: "由用户给定", explained: "解释的是标出的部分",
       roles: { system: "系统", user: "用户", assistant: "助手", tool: "工具",
         first: "第一段文本", second: "第二段文本", question: "问题", context: "上下文" },
-      unit: "得分单位", token: "词元", word: "词", frame: (n) => `模板（${n}）`,
+      unit: "得分单位", token: "词元", word: "词", sentence: "句子", frame: (n) => `模板（${n}）`,
       frameTip: "显示聊天模板的词元和特殊词元", other: "English",
       theme: { light: "浅色", dark: "深色" }, themeTip: (x) => `切换到${x}主题`,
-      hint: "指向或点按一个词元，或用方向键移动。点击可固定，按 Esc 取消。",
+      hint: "指向或点按一个词元，或用方向键移动。点击可固定，按 Esc 取消。"
+        + "在答案中拖过多个词元，或按住 Shift 移动，可以看到它们共同的成因。",
       pinned: "已固定。再点一次或按 Esc 取消。", place: (n, of) => `按大小排第 ${n}，共 ${of} 个`,
       score: "得分", probability: "概率", rank: "排名", entropy: "熵", piece: "词元",
+      length: "词元数", joint: "对数概率",
       alternatives: "此处最可能的词元", causes: "它的成因", effects: "它引起了什么",
       parts: "提示中影响最大的段落", alone: (name) => `单独解释：${name}`,
       top: "提示中最强的词元", noMatrix: ["没有计算是哪些词元引起了它：这里只解释了整个答案。要得到它，请在 Python 中用 ",
@@ -123,26 +129,49 @@
   }
 
   /**
-   * What is drawn as one piece: a token; or all tokens of a word; and always all byte-level pieces of one character,
-   * which carry the same offsets (or offsets that overlap, where a piece also holds the blank before it).
-   * `textOf(message)` gives the code points that offsets count in.
+   * The number of the sentence that each code point stands in: a new one after a full stop with a blank behind it, after a
+   * Chinese one, after a line break. Quotation marks that close and blanks belong to the sentence before them.
    */
-  function unitsOf(kind, tokens, byWord, textOf) {
-    const units = [];
+  function sentencesOf(letters) {
+    let number = 0, stop = false, ended = false;
+    return letters.map((c) => {
+      const blank = c.trim() === "", closer = /[”’」』）"')]/u.test(c);
+      if (ended && !blank && !closer) { number += 1; ended = false; }
+      if (/[。！？\n]/u.test(c) || (blank && stop)) ended = true;
+      stop = /[.!?]/u.test(c) || (stop && closer);
+      return number;
+    });
+  }
+
+  /**
+   * What is drawn as one piece: a token; or all tokens of a word or a sentence (`by`); and always all byte-level pieces
+   * of one character, which carry the same offsets (or offsets that overlap, where a piece also holds the blank before
+   * it). `textOf(message)` gives the code points that offsets count in.
+   */
+  function unitsOf(kind, tokens, by, textOf) {
+    const units = [], numbers = new Map();
+    const sentence = (t) => { // the one that its first letter stands in
+      const message = t.message ?? null, letters = textOf(message);
+      if (!numbers.has(message)) numbers.set(message, sentencesOf(letters));
+      let at = t.start;
+      while (at < t.end - 1 && letters[at].trim() === "") at += 1;
+      return numbers.get(message)[Math.min(at, letters.length - 1)];
+    };
     tokens.forEach((t, i) => {
       const message = t.message ?? null, placed = t.start !== null && t.start !== undefined;
       const frame = ROLES.includes(t.role), last = units[units.length - 1];
       const near = last && last.placed === placed && last.message === message;
+      const key = by === "sentence" && placed ? sentence(t) : by === "token" ? i : t.word;
       const same = near && placed && t.start >= last.from
         && (t.start < last.end || (t.start === last.from && t.end === last.to));
-      if (same || (near && byWord && last.word === t.word && last.frame === frame)) {
+      if (same || (near && last.key === key && last.frame === frame)) {
         last.tokens.push(i);
         last.raw += same ? "" : t.text;
         if (placed) Object.assign(last, { end: Math.max(last.end, t.end), from: t.start, to: t.end });
       } else {
-        const { start, end, word, role } = t;
+        const { start, end, role } = t;
         units.push({ kind, index: units.length, tokens: [i], message, placed, frame, role, start, end, from: start,
-          to: end, word, raw: t.text, text: "", element: null, name: "" });
+          to: end, key, raw: t.text, text: "", element: null, name: "" });
       }
     });
     for (const u of units) u.text = (u.placed && textOf(u.message).slice(u.start, u.end).join("")) || u.raw;
@@ -150,7 +179,7 @@
   }
 
   class PellucidTrace extends HTMLElement {
-    #trace = null; #words = WORDS.en; #lang = null; #byWord = false; #showFrame = false;
+    #trace = null; #words = WORDS.en; #lang = null; #by = "token"; #drag = null; #anchor = null; #showFrame = false;
     #sources = []; #targets = []; #content = []; #order = new Map(); #unitOf = new WeakMap();
     #hover = null; #focus = null; #pin = null; #active = null; #leaving = 0; #frame = 0; #rest = 0; #total = [];
 
@@ -159,8 +188,11 @@
       const root = this.attachShadow({ mode: "open" });
       addStyle(root);
       root.addEventListener("click", (e) => this.#click(e));
+      root.addEventListener("pointerdown", (e) => this.#grab(e));
+      root.addEventListener("pointermove", (e) => this.#stretch(e));
+      for (const end of ["pointerup", "pointercancel"]) root.addEventListener(end, () => this.#drop());
       root.addEventListener("pointerover", (e) => this.#over(e));
-      root.addEventListener("pointerout", () => this.#setHover(null)); // an "over" that follows at once takes it back
+      root.addEventListener("pointerout", () => { if (!this.#drag) this.#setHover(null); }); // an "over" that follows at once takes it back
       root.addEventListener("focusin", (e) => this.#focused(e.target));
       root.addEventListener("focusout", (e) => this.#focused(e.relatedTarget));
       root.addEventListener("keydown", (e) => this.#key(e));
@@ -178,6 +210,13 @@
       else this.#read();
     }
 
+    static observedAttributes = ["lang"];
+    attributeChangedCallback(_name, _old, value) {
+      if (!this.#trace || !value) return;
+      this.#lang = value.toLowerCase().startsWith("zh") ? "zh" : "en";
+      this.#rebuild(null);
+    }
+
     #read() {
       const child = this.querySelector('script[type="application/json"]');
       if (!child || this.#trace) return;
@@ -187,7 +226,7 @@
     get trace() { return this.#trace; }
     set trace(trace) {
       this.#trace = trace;
-      this.#pin = this.#hover = this.#focus = null;
+      this.#pin = this.#hover = this.#focus = this.#drag = this.#anchor = null;
       this.#build();
     }
 
@@ -209,8 +248,8 @@
         return letters.get(message);
       };
       const answer = Array.from(t.answer.text);
-      this.#sources = unitsOf("source", t.sources, this.#byWord, textOf);
-      this.#targets = unitsOf("target", t.targets, this.#byWord, () => answer);
+      this.#sources = unitsOf("source", t.sources, this.#by, textOf);
+      this.#targets = unitsOf("target", t.targets, this.#by, () => answer);
       this.#total = this.#sources.map((u) => sum(u.tokens.map((i) => t.total[i])));
       const written = this.#sources.filter((u) => !u.frame);
       this.#content = written.length ? written : this.#sources;
@@ -218,14 +257,15 @@
       const ranked = [...this.#content].sort((a, b) => size(b) - size(a));
       this.#order = new Map(ranked.map((u, i) => [u, i + 1]));
 
+      const inside = this.hasAttribute("inside"); // then landmarks are the page's own affair
       app.append(
         this.#header(),
-        h("main", null,
+        h(inside ? "div" : "main", { class: "main" },
           h("div", { class: "legend" }),
           h("section", { class: "card prompt" }, this.#promptBody(textOf, written.length === 0)),
           h("section", { class: "card answer" }, this.#answerBody(answer)),
           this.#trust()),
-        h("aside", { class: "inspector", "aria-label": w.causes }),
+        h(inside ? "div" : "aside", { class: "inspector", role: inside ? "group" : null, "aria-label": w.causes }),
         h("section", { class: "top" }, h("h2", null, w.top), this.#list(ranked.slice(0, TOP).map((u) => [u, this.#total[u.index]]), "pin")),
         ...this.#parts(), ...this.#alone(),
         this.#footer(),
@@ -248,13 +288,13 @@
       const dark = this.#theme() === "dark" ? "light" : "dark";
       const button = (act, value, label, pressed, tip) =>
         h("button", { type: "button", "data-act": act, "data-value": value, "aria-pressed": pressed, title: tip }, label);
-      return h("header", null, h("h1", null, w.title),
+      const inside = this.hasAttribute("inside");
+      return h(inside ? "div" : "header", { class: "head" }, inside ? h("h2", { class: "sr" }, w.title) : h("h1", null, w.title),
         h("div", { class: "tools" },
           h("div", { class: "switch", role: "group", "aria-label": w.unit },
-            button("unit", "token", w.token, String(!this.#byWord)), button("unit", "word", w.word, String(this.#byWord))),
+            ...["token", "word", "sentence"].map((by) => button("unit", by, w[by], String(this.#by === by)))),
           frames ? button("frame", "", w.frame(frames), String(this.#showFrame), w.frameTip) : null,
-          button("theme", dark, w.theme[dark], null, w.themeTip(w.theme[dark])),
-          button("lang", "", w.other, null)));
+          ...(inside ? [] : [button("theme", dark, w.theme[dark], null, w.themeTip(w.theme[dark])), button("lang", "", w.other, null)])));
     }
 
     /**
@@ -402,7 +442,7 @@
       const w = this.#words, t = this.#trace, { model, method, cost } = t;
       const line = (name, ...parts) => [h("dt", null, name), h("dd", null, parts.filter(Boolean).join(" · "))];
       const options = Object.entries(method.parameters ?? {}).map(([k, v]) => `${k}=${JSON.stringify(v)}`);
-      return h("footer", null,
+      return h(this.hasAttribute("inside") ? "div" : "footer", { class: "foot" },
         h("dl", null,
           ...line(w.model, model.name, model.parameters ? `${count(model.parameters)} ${w.parameters}` : "",
             model.source, model.revision, `${model.dtype} ${w.on} ${model.device}`),
@@ -437,7 +477,18 @@
         if (u.tokens.length === 1 && rows.length === 1) return rows[0][offset + u.tokens[0]];
         return sum(rows.flatMap((row) => u.tokens.map((i) => row[offset + i])));
       };
-      return [this.#sources.map((u) => cell(u, 0)), this.#targets.map((u) => (u === unit ? null : cell(u, sources.length)))];
+      return [this.#sources.map((u) => cell(u, 0)), this.#targets.map((u) => (this.#within(u, unit) ? null : cell(u, sources.length)))];
+    }
+
+    /** Is this unit the one that is pointed at, or a part of the span that is? */
+    #within(u, active) { return active?.parts ? u.kind === "target" && active.parts.includes(u) : u === active; }
+
+    /** Units of the answer from one to another, as one: its sources are the sum over its rows. */
+    #span(a, b) {
+      if (a === b) return a;
+      const [from, to] = a.index < b.index ? [a, b] : [b, a];
+      const parts = this.#targets.slice(from.index, to.index + 1), { text } = this.#trace.answer;
+      return { kind: "target", parts, tokens: parts.flatMap((u) => u.tokens), text: Array.from(text).slice(from.start, to.end).join("") };
     }
 
     /** What this prompt unit caused: a value for each target unit. */
@@ -511,8 +562,9 @@
       for (const u of units) {
         const v = values === null ? undefined : values[u.index];
         let name = u.base;
-        if (u === active) name += u === this.#pin ? " active pinned" : " active";
-        if (v === null && u !== active) name += " x";
+        const on = this.#within(u, active);
+        if (on) name += active === this.#pin ? " active pinned" : " active";
+        if (v === null && !on) name += " x";
         else if (v && max > 0) {
           const level = Math.min(LEVELS, Math.round((LEVELS * Math.abs(v)) / max)); // the frame may be beyond: clipped
           if (level) name += `${v < 0 ? " n" : " p"} l${level}`;
@@ -540,12 +592,17 @@
       panel.classList.toggle("held", Boolean(this.#pin));
       panel.style.minHeight = `${panel.offsetHeight}px`; // grows, never shrinks: what stands below keeps its place
       if (!unit) { panel.replaceChildren(h("p", { class: "hint" }, w.hint)); return; }
-      const nodes = [h("h2", { class: "token" }, quoted(unit.text))];
+      const short = unit.text.length > 160 ? `${unit.text.slice(0, 159)}…` : unit.text, long = unit.tokens.length > MANY || unit.parts;
+      const nodes = [h("h2", { class: "token" }, quoted(short))];
       const facts = (...pairs) => h("dl", { class: "facts" }, ...pairs.flatMap(([k, v]) => [h("dt", null, k), h("dd", null, v)]));
       const best = entries && [...entries].sort(([, a], [, b]) => Math.abs(b) - Math.abs(a)).slice(0, CAUSES);
       const measured = (i) => facts([w.probability, percent(t.targets[i].prob)], [w.rank, String(t.targets[i].rank)],
         [w.entropy, `${num(t.targets[i].entropy)} ${w.nats}`]);
       if (unit.kind === "target" && unit.tokens.length === 1) nodes.push(measured(unit.tokens[0]));
+      if (unit.kind === "target" && long) {
+        nodes.push(facts([w.length, String(unit.tokens.length)],
+          [w.joint, `${num(sum(unit.tokens.map((i) => t.targets[i].logprob)))} ${w.nats}`]));
+      }
       if (unit.kind === "source") {
         const place = this.#order.get(unit), value = this.#total[unit.index];
         nodes.push(facts([w.score, value === null ? w.unseenTotal : `${this.#score(value)} ${this.#unit()}`]),
@@ -561,7 +618,7 @@
       } else {
         nodes.push(h("h3", null, unit.kind === "target" ? w.causes : w.effects), this.#list(best, "reveal"));
       }
-      for (const i of unit.kind === "target" ? unit.tokens : []) {
+      for (const i of unit.kind === "target" && !long ? unit.tokens : []) {
         if (unit.tokens.length > 1) nodes.push(h("h3", null, w.piece, " ", quoted(t.targets[i].text), ` #${t.targets[i].id}`), measured(i));
         nodes.push(...this.#alternatives(t.targets[i]));
       }
@@ -593,7 +650,9 @@
     #click(event) {
       const button = event.target.closest("[data-act]"), token = event.target.closest(".u");
       if (token) {
-        this.#setPin(this.#unitOf.get(token));
+        const unit = this.#unitOf.get(token), from = this.#pin?.parts?.[0] ?? this.#pin;
+        const span = event.shiftKey && unit.kind === "target" && from?.kind === "target";
+        this.#setPin(span ? this.#span(from, unit) : unit);
         if (this.#pin) token.scrollIntoView({ block: "nearest" }); // the panel may cover it on a narrow screen (scroll-margin)
         return;
       }
@@ -607,7 +666,7 @@
         this.#showFrame = !this.#showFrame;
         this.#rebuild(button);
       } else if (act === "unit") {
-        this.#byWord = value === "word";
+        this.#by = value;
         this.#rebuild(button);
       } else if (act === "lang") {
         this.#lang = this.#lang === "zh" ? "en" : "zh";
@@ -620,13 +679,16 @@
 
     /** Draw anew, and keep what the reader had: the pinned place, the scroll, the open table, the focus. */
     #rebuild(button) {
-      const root = this.shadowRoot, pin = this.#pin, scroll = root.querySelector(".scroll").scrollTop;
+      const root = this.shadowRoot;
+      if (!root.querySelector(".scroll")) { this.#build(); return; }
+      const pin = this.#pin, scroll = root.querySelector(".scroll").scrollTop;
       const open = root.querySelector("details").open, nth = [...root.querySelectorAll("[data-act]")].indexOf(button);
       this.#pin = this.#hover = this.#focus = null;
       this.#build();
       if (pin) {
         const units = pin.kind === "source" ? this.#sources : this.#targets;
-        this.#setPin(units.find((u) => u.tokens.includes(pin.tokens[0])));
+        const [first, last] = [pin.tokens[0], pin.tokens.at(-1)].map((i) => units.find((u) => u.tokens.includes(i)));
+        this.#setPin(pin.parts ? this.#span(first, last) : first);
       }
       root.querySelector(".scroll").scrollTop = scroll;
       root.querySelector("details").open = open;
@@ -638,7 +700,7 @@
     }
 
     #over(event) {
-      if (event.pointerType === "touch") return; // a tap pins, by its click
+      if (event.pointerType === "touch" || this.#drag) return; // a tap pins, by its click
       const token = event.target.closest(".u");
       this.#setHover(token ? this.#unitOf.get(token) : null);
     }
@@ -664,10 +726,43 @@
       unit.element.tabIndex = 0;
     }
 
+    /** A drag over the answer takes all tokens between where it began and where it is. It still selects text, to copy. */
+    #grab(event) {
+      const unit = this.#unitOf.get(event.target.closest(".u"));
+      this.#drag = unit?.kind === "target" && event.isPrimary && event.button === 0 ? { from: unit, to: unit } : null;
+    }
+
+    #stretch(event) {
+      if (!this.#drag) return;
+      if (!event.buttons) { this.#drop(); return; } // let go of outside
+      const at = this.shadowRoot.elementFromPoint(event.clientX, event.clientY)?.closest(".answer .u"); // a touch stays with its first
+      const unit = at && this.#unitOf.get(at);
+      if (!unit || unit === this.#drag.to) return;
+      this.#drag.to = unit;
+      clearTimeout(this.#leaving);
+      cancelAnimationFrame(this.#frame);
+      this.#frame = requestAnimationFrame(() => {
+        if (!this.#drag) return;
+        this.#pin = null;
+        this.#hover = this.#span(this.#drag.from, this.#drag.to);
+        this.#update();
+      });
+    }
+
+    #drop() {
+      const drag = this.#drag;
+      this.#drag = null;
+      if (!drag || drag.from === drag.to) return; // a click pins one
+      cancelAnimationFrame(this.#frame);
+      this.#setPin(this.#span(drag.from, drag.to));
+    }
+
+    #press(unit, on) { for (const u of unit?.parts ?? [unit]) u?.element.setAttribute("aria-pressed", String(on)); }
+
     #setPin(unit) {
-      this.#pin?.element.setAttribute("aria-pressed", "false");
+      this.#press(this.#pin, false);
       this.#pin = !unit || unit === this.#pin ? null : unit;
-      this.#pin?.element.setAttribute("aria-pressed", "true");
+      this.#press(this.#pin, true);
       if (unit && !this.#pin) this.#hover = null;
       this.#active = undefined;
       this.#update();
@@ -686,7 +781,7 @@
       if (event.key === "Escape") {
         clearTimeout(this.#leaving);
         cancelAnimationFrame(this.#frame);
-        this.#hover = this.#focus = null;
+        this.#hover = this.#focus = this.#anchor = null;
         this.#setPin(null);
         return;
       }
@@ -702,7 +797,12 @@
         ?? { ArrowDown: () => this.#vertical(all, at, 1), ArrowUp: () => this.#vertical(all, at, -1) }[event.key]?.();
       if (next === undefined) return;
       event.preventDefault();
-      all[Math.max(0, Math.min(all.length - 1, next))].element.focus();
+      const to = all[Math.max(0, Math.min(all.length - 1, next))];
+      const stretch = event.shiftKey && unit.kind === "target";
+      if (stretch) this.#anchor ??= unit; else this.#anchor = null;
+      to.element.focus();
+      if (stretch) this.#setPin(this.#span(this.#anchor, to));
+      else if (this.#pin?.parts) this.#setPin(null);
     }
 
     /** The unit nearest in the line above or below. */
