@@ -24,7 +24,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from serve_load import NEXT
+from serve_texts import NEXT
 
 ALONE = 40
 

@@ -10,17 +10,13 @@ from typing import Any
 
 import gevent
 from locust import FastHttpUser, task
-
-CITIES = ["France", "Norway", "Japan", "Peru", "Kenya", "Canada", "Italy", "Chile"]
-TEXT = (
-    "The harbour was closed in the winter of 1911, when the ice stood a metre high at the quay and the boats of the "
-    "northern fleet lay in the fjord. In spring the fishermen came back, and with them the trade in salt and cod."
-)
-NEXT: dict[str, Any] = {"prompt": f"{TEXT} The capital of France is", "raw": True, "steps": 1, "keep": False}
+from serve_texts import CITIES, NEXT, TEXT
 
 
 class Client(FastHttpUser):
     """One connection, that asks without a pause."""
+
+    network_timeout = 300.0
 
     def ask(self, name: str, path: str, body: dict[str, Any]) -> None:
         """Send it. One that finds no room waits as long as it is told, as a client does."""

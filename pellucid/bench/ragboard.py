@@ -77,10 +77,13 @@ class RagBoard(Result):
             add(f"retrieval, {name}", f"MRR@{DEPTH}", mine, lambda r: 1 / r["rank"] if r["rank"] else 0.0)
         found = [r for r in lines if r["kind"] == FOUND and r.get("answer")]
         away = [r for r in lines if r["kind"] == WITHHELD and r.get("answer")]
-        for name, of in (("with the gold paragraph", [r for r in found if r["gold"]]), ("all", found)):
-            add(f"answers, {name}", "holds a marked answer", of, lambda r: float(r["right"]))
-            add(f"answers, {name}", "F1", of, lambda r: r["f1"])
-            add(f"answers, {name}", "exact match", of, lambda r: r["exact_match"])
+        # An answer that the model ended at once is a wrong one; it has no sentence that could be cited or marked.
+        asked = [r for r in lines if r["kind"] == FOUND]
+        for name, of in (("with the gold paragraph", [r for r in asked if r.get("gold")]), ("all", asked)):
+            add(f"answers, {name}", "holds a marked answer", of, lambda r: float(r.get("right", False)))
+            add(f"answers, {name}", "F1", of, lambda r: r.get("f1", 0.0))
+            add(f"answers, {name}", "exact match", of, lambda r: r.get("exact_match", 0.0))
+            add(f"answers, {name}", "empty", of, lambda r: float(not r.get("answer")))
         add("answers, gold withheld", "holds a marked answer", away, lambda r: float(r["right"]))
         right = [r for r in found if r["gold"] and r["right"]]
         drawn = float(np.mean([len(r["cited"]) / r["passages"] for r in right])) if right else None

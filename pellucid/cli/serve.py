@@ -7,6 +7,8 @@ pellucid serve --model gemma3-270m --allow-model smollm2-135m-instruct --kb kb -
 from __future__ import annotations
 
 import argparse
+import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ def add(commands: Any) -> None:
     where.add_argument("--host", default="127.0.0.1", help="the address to listen on; another needs --token")
     where.add_argument("--port", type=int, default=8000)
     where.add_argument("--no-open", action="store_true", help="do not open the browser")
-    where.add_argument("--token", metavar="TEXT", help="what every request has to bring")
+    where.add_argument("--token", metavar="TEXT", help="what every request has to bring; default: $PELLUCID_TOKEN")
     where.add_argument("--insecure", action="store_true", help="listen to others without a token")
     where.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="a name it is called by; repeat"
@@ -59,6 +61,9 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve."""
+    # torch's threads wait for each other by spinning. Beside a browser, on cores that others use too, that made passes
+    # of 0.2 s take 7 s; asleep they never do (docs/decisions.md). It is read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from pellucid.serve.run import run as serve
     from pellucid.serve.settings import Settings
 
@@ -71,8 +76,9 @@ def run(options: argparse.Namespace) -> int:
         if name in knowledge:
             raise OptionError(f"--kb {text}: another index is called '{name}' already; rename one of the folders")
         knowledge[name] = path
-    if options.token is not None and not options.token.strip():
-        raise OptionError("--token is empty: expected some characters")
+    token = os.environ.get("PELLUCID_TOKEN") if options.token is None else options.token  # no other user sees it there
+    if token is not None and not token.strip():
+        raise OptionError("the token is empty: expected some characters")
     models = tuple(dict.fromkeys([options.model, *options.allow_model]))
     settings = Settings(
         models=models,
@@ -80,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         history=None if options.no_history else _history(options.history),
         host=options.host,
         port=options.port,
-        token=options.token,
+        token=token,
         hosts=tuple(options.allow_host),
         device=options.device,
         dtype=options.dtype,
@@ -89,10 +95,16 @@ def run(options: argparse.Namespace) -> int:
         new_tokens=options.max_new_tokens,
         seconds=options.max_seconds,
         memory=_memory(options.memory),
-        kept_bytes=int(options.keep_mb * 1e6),
+        kept_bytes=_bytes(options.keep_mb),
         kept_days=options.keep_days,
     )
     return serve(settings, open_browser=not options.no_open, insecure=options.insecure, access_log=options.access_log)
+
+
+def _bytes(megabytes: float) -> int:
+    if not 0 < megabytes < math.inf:
+        raise OptionError(f"--keep-mb should be a number above 0, given {megabytes:g}")
+    return max(int(megabytes * 1e6), 1)
 
 
 def _memory(text: str | None) -> int | None:

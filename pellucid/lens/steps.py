@@ -119,6 +119,11 @@ def choose(
         scores = process(torch.tensor([said], device=logits.device), scores)
     if draws:
         p = torch.softmax(scores[0], -1)
+        if not bool(torch.isfinite(p).all()):
+            raise NumericError(
+                "the strategy leaves no probabilities to draw from: a number in it, such as the temperature, is too "
+                "small or too large"
+            )
         token = int(torch.multinomial(p, 1, generator=generator)) if given is None else given
         return token, float(p[token])
     own = int(scores[0].argmax())

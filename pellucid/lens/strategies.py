@@ -138,8 +138,8 @@ def parse(text: str) -> Strategy:
         raise OptionError(f"a strategy is expected, such as greedy, beam:4 or top_p:0.9, given {text!r}")
     parts: dict[str, float | None] = {}
     for item in text.split("+"):
-        name, _, number = item.strip().replace("-", "_").partition(":")
-        name = name.strip()
+        name, _, number = item.partition(":")
+        name = name.strip().replace("-", "_")
         if name not in STRATEGIES:
             raise unknown("strategy", name, list(STRATEGIES))
         if name in parts:

@@ -25,6 +25,9 @@ from pellucid.render.relevancehtml import LEVELS, colours
 from pellucid.render.visible import one_line, visible
 from pellucid.render.words import chosen
 
+#: Where it is told what stands under pointer or focus.
+TIP = '<output id="tip" aria-live="polite"></output>'
+
 
 @cache
 def asset(name: str) -> str:
@@ -82,6 +85,8 @@ def _cell(cell: Cell, number: bool) -> str:
 def _table(block: Table) -> str:
     heads = "".join(
         f'<th scope="col"{_marked(["n" if k in block.numbers else ""], "")}>{escaped(one_line(name))}</th>'
+        if name
+        else "<td></td>"
         for k, name in enumerate(block.columns)
     )
     rows = "".join(f"<tr>{''.join(_cell(c, k in block.numbers) for k, c in enumerate(row))}</tr>" for row in block.rows)
@@ -148,9 +153,10 @@ def _frames(block: Frames, lang: str) -> str:
     return f'{slider}<div class="frames">{"".join(shown)}</div>'
 
 
-def _block(block: Element, k: int, lang: str) -> str:
+def _block(block: Element, k: int, lang: str, top: int = 1) -> str:
+    """``k``: its place; the first heading is of level ``top``."""
     if isinstance(block, Heading):
-        tag = "h2" if k else "h1"
+        tag = f"h{top + 1 if k else top}"
         return f"<{tag}>{escaped(one_line(block.text))}</{tag}>"
     if isinstance(block, Lines):
         kind = ' class="quiet"' if block.quiet else ""
@@ -172,11 +178,21 @@ def page(result: Result, *, lang: str | None = None) -> str:
     """The whole document; ``lang`` is ``en`` or ``zh``, the locale's where None."""
     lang = chosen(lang)
     blocks = blocks_of(result, lang)
-    css, js = asset("lens.css") + colours(), asset("lens.js")
     title = next(b.text for b in blocks if isinstance(b, Heading))
     body = "\n".join(_block(b, k, lang) for k, b in enumerate(blocks))
-    tip = '<output id="tip" aria-live="polite"></output>'
-    return document(one_line(title), f"{body}\n{tip}", css=css, js=js, chinese=lang == "zh")
+    return document(one_line(title), f"{body}\n{TIP}", css=styles(), js=asset("lens.js"), chinese=lang == "zh")
+
+
+def styles() -> str:
+    """What a view is drawn with: the sheet, and the colours of its levels."""
+    return asset("lens.css") + colours()
+
+
+def fragment(result: Result, *, lang: str | None = None) -> str:
+    """The view alone, without style and script, to stand in a shadow root of another page under a heading of that
+    page's: beside ``styles`` and lens.js, whose ``pellucidLens(root)`` makes it live."""
+    lang = chosen(lang)
+    return "\n".join([*(_block(b, k, lang, top=2) for k, b in enumerate(blocks_of(result, lang))), TIP])
 
 
 def notebook(result: Result) -> str:

@@ -30,18 +30,23 @@ footer p { margin: .25rem 0; }
 
 
 def colours() -> str:
-    """The classes of tokens, ``l1`` (weak) to ``l20`` (the largest), in light and in dark."""
+    """The classes of tokens, ``l1`` (weak) to ``l20`` (the largest), by the colour scheme of where they stand; a
+    browser that knows no ``light-dark`` has the light ones."""
     steps = Scale(float(LEVELS), signed=False)
-    out = []
-    for dark in (False, True):
-        rules = []
-        for k in range(1, LEVELS + 1):
-            back = steps.color(float(k), dark=dark)
-            ink = max((NIGHT, (255, 255, 255)), key=lambda t: contrast(back, t))
-            rules.append(f".l{k} {{ background: {hex_of(back)}; color: {hex_of(ink)}; }}")
-        text = "\n".join(rules)
-        out.append(f"@media (prefers-color-scheme: dark) {{\n{text}\n}}" if dark else text)
-    return "\n".join(out) + "\n"
+    rules = []
+    for k in range(1, LEVELS + 1):
+        light, dark = (_pair(steps.color(float(k), dark=dark)) for dark in (False, True))
+        both = [
+            f"{name}: light-dark({a}, {b})" for name, a, b in zip(("background", "color"), light, dark, strict=True)
+        ]
+        rules.append(f".l{k} {{ background: {light[0]}; color: {light[1]}; {'; '.join(both)}; }}")
+    return "\n".join(rules) + "\n"
+
+
+def _pair(back: tuple[int, int, int]) -> tuple[str, str]:
+    """A background, and the ink that is read on it: black where neither night nor white has a contrast of 4.5."""
+    ink = max((NIGHT, (255, 255, 255)), key=lambda t: contrast(back, t))
+    return hex_of(back), hex_of(ink if contrast(back, ink) >= 4.5 else (0, 0, 0))
 
 
 def page(found: Relevance) -> str:

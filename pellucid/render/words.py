@@ -42,7 +42,7 @@ TEXTS: dict[str, dict[str, str]] = {
     # Relevance
     "relevance_degree": {
         "en": "“{query}”: {degree} related ({calibrated} nats beside a text about nothing)",
-        "zh": "“{query}”：相关度 {degree}（比无关文字高 {calibrated} 纳特）",
+        "zh": "“{query}”：相关度 {degree}（比无关文字高 {calibrated} 奈特）",
     },
     "relevance_top": {"en": "What matters most for it: {tokens}", "zh": "最相关的词元：{tokens}"},
     "relevance_text": {"en": "Text", "zh": "文字"},

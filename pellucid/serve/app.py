@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -32,6 +31,7 @@ from pellucid.serve.openai import chats, completions, listing
 from pellucid.serve.replies import Running, answer
 from pellucid.serve.settings import Settings
 from pellucid.serve.state import State
+from pellucid.serve.uploads import Uploads
 from pellucid.version import __version__
 
 ABOUT = (
@@ -45,7 +45,7 @@ def create_app(settings: Settings, load: Load | None = None) -> FastAPI:
     history = History(settings.history, bytes=settings.kept_bytes, days=settings.kept_days)
     desks = Desks(settings, load)
     running = Running(settings.seconds)
-    state = State(settings, desks, history, Library(settings.knowledge), running, Metrics(desks))
+    state = State(settings, desks, history, Library(settings.knowledge), running, Metrics(desks), Uploads())
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -89,8 +89,13 @@ async def failed(request: Request, error: Exception) -> Response:
 
 async def http(request: Request, error: Any) -> Response:
     """No such route, or not by that method."""
-    message = {404: "there is nothing at this address", 405: f"this address does not answer {request.method}"}
-    found = body(error.status_code, message.get(error.status_code, str(error.detail)), "address")
+    message = {
+        400: "the body cannot be read: expected JSON in UTF-8, nested a few hundred deep at most",
+        404: "there is nothing at this address",
+        405: f"this address does not answer {request.method}",
+    }
+    code = "invalid" if error.status_code == 400 else "address"
+    found = body(error.status_code, message.get(error.status_code, str(error.detail)), code)
     reply = answer(found, error.status_code)
     for name, value in (error.headers or {}).items():
         reply.headers[name] = value
@@ -98,11 +103,17 @@ async def http(request: Request, error: Any) -> Response:
 
 
 async def invalid(request: Request, error: Any) -> Response:
-    """A body or parameter without the form that is expected: one sentence a fault, at most three."""
-    told = []
-    for fault in error.errors()[:3]:
-        place = ".".join(str(p) for p in fault["loc"] if p not in ("body", "query", "path"))
-        given = json.dumps(fault.get("input"), ensure_ascii=False, default=str)
-        given = given if len(given) <= 60 else f"{given[:57]}..."
-        told.append(f"{place or 'the body'}: {fault['msg'][:1].lower()}{fault['msg'][1:]} (given {given})")
-    return answer(body(422, "; ".join(told), "invalid"), 422)
+    """A body or parameter without the form that is expected: one sentence a fault, at most three. OpenAI's own status
+    for it is another, and its clients tell errors apart by that."""
+    status = 400 if request.url.path.startswith("/v1/") else 422
+    return answer(body(status, "; ".join(map(fault, error.errors()[:3])), "invalid"), status)
+
+
+def fault(found: dict[str, Any]) -> str:
+    """One of pydantic's errors as a sentence."""
+    if found["type"] == "json_invalid":
+        return f"the body is no JSON, from character {found['loc'][-1]} on: {found.get('ctx', {}).get('error', '')}"
+    place = ".".join(str(p) for p in found["loc"] if p not in ("body", "query", "path"))
+    given = repr(found.get("input"))
+    given = given if len(given) <= 60 else f"{given[:57]}..."
+    return f"{place or 'the body'}: {found['msg'][:1].lower()}{found['msg'][1:]} (given {given})"

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pellucid.errors import UnknownModelError
+from pellucid.errors import OptionError, UnknownModelError
 from pellucid.serve.jobs import Job
 from pellucid.serve.lane import Lane
+from pellucid.serve.pace import Pace
 from pellucid.serve.settings import Settings
 from pellucid.serve.turns import Turns
 
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from pellucid.models.load import LoadedModel
 
 log = logging.getLogger("pellucid.serve")
-#: Lane -> seconds before it gives way: a short request is done in one turn, as a rule.
-LANES = {"quick": 0.25, "writing": 0.05, "long": 0.02}
+#: Lane -> how long it computes before it gives way, in typical short passes (``pace``): a short request is done in one
+#: turn, as a rule, and waits for no more than one turn of each of the others.
+LANES = {"quick": 8.0, "writing": 0.6, "long": 1.0}
 Load = Callable[[str], "LoadedModel"]
 Memory = Callable[["torch.device"], int]
 
@@ -49,7 +51,7 @@ class Desk:
         self.source, self.name = source, shown_name(source)
         self.state, self.why = "cold", ""
         self.loaded: LoadedModel | None = None
-        self._load, self._memory = load, memory
+        self._load, self._memory, self.turns = load, memory, turns
         self._starting = threading.Lock()
         self.lanes = {
             lane: Lane(
@@ -57,9 +59,9 @@ class Desk:
                 turns,
                 room=getattr(settings, lane),
                 batch=settings.batch if lane == "quick" else 1,
-                quantum=quantum,
+                patience=settings.patience,
             )
-            for lane, quantum in LANES.items()
+            for lane in LANES
         }
         for lane in self.lanes.values():
             lane.forward = self._onward
@@ -76,7 +78,11 @@ class Desk:
         try:
             loaded = self._load(self.source)
             memory = self._memory(loaded.device)
-            for lane in self.lanes.values():
+            with self.turns.mine(self.name):
+                pace = Pace.measured(loaded)
+            self.lanes["quick"].pace = pace
+            for name, lane in self.lanes.items():
+                lane.quantum = LANES[name] * pace.typical
                 lane.open(loaded, memory)
         except Exception as e:
             log.exception("the model '%s' could not be loaded", self.name)
@@ -104,9 +110,15 @@ class Desks:
         self.settings = settings
         self.turns = Turns()
         self._all: int | None = settings.memory
+        names = [shown_name(m) for m in settings.models]
+        twice = next((n for n in names if names.count(n) > 1), None)
+        if twice is not None:
+            raise OptionError(
+                f"two models are called '{twice}', and requests could not tell them apart: rename a folder"
+            )
         self.desks = {
-            desk.name: desk
-            for desk in (Desk(m, settings, self.turns, load or self._load, self._memory) for m in settings.models)
+            name: Desk(m, settings, self.turns, load or self._load, self._memory)
+            for name, m in zip(names, settings.models, strict=True)
         }
         self.default = next(iter(self.desks))
 

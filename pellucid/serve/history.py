@@ -19,6 +19,7 @@ import time
 import zlib
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -64,21 +65,22 @@ class History:
     def _opened(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path or ":memory:", check_same_thread=False, timeout=5, isolation_level=None)
         try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
-            if db.execute("PRAGMA quick_check").fetchone() != ("ok",):
-                raise sqlite3.DatabaseError("the file is damaged")
             found = db.execute("PRAGMA user_version").fetchone()[0]
             if found > VERSION:
                 raise OutputError(
                     f"{self.path} was written by a newer release (version {found}, this one knows {VERSION}): upgrade, "
                     "or name another file with --history"
                 )
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            if db.execute("PRAGMA quick_check").fetchone() != ("ok",):
+                raise sqlite3.DatabaseError("the file is damaged")
             db.execute(
                 "CREATE TABLE IF NOT EXISTS results (id TEXT PRIMARY KEY, kind TEXT NOT NULL, title TEXT NOT NULL, "
-                "model TEXT NOT NULL, created REAL NOT NULL, bytes INTEGER NOT NULL, body BLOB NOT NULL)"
+                "model TEXT NOT NULL, created REAL NOT NULL, bytes INTEGER NOT NULL, body BLOB NOT NULL, request BLOB)"
             )
-            db.execute("CREATE INDEX IF NOT EXISTS by_time ON results (created, id)")
+            # With the sizes, so that their sum is read off the index and not off all results.
+            db.execute("CREATE INDEX IF NOT EXISTS by_time ON results (created, id, bytes)")
             db.execute(f"PRAGMA user_version = {VERSION}")
         except BaseException:
             db.close()
@@ -87,22 +89,23 @@ class History:
 
     def _aside(self, path: Path) -> Path:
         """Rename what is damaged, with what SQLite keeps beside it."""
-        there = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+        name = f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
+        there = next(p for k in count() if not (p := path.with_name(name + (f"-{k}" if k else ""))).exists())
         for ending in ("", "-wal", "-shm"):
             own = path.with_name(path.name + ending)
             if own.exists():
                 own.rename(there.with_name(there.name + ending))
         return there
 
-    def add(self, kind: str, title: str, model: str, data: Any) -> str:
-        """Keep a result: its id. Raises ``OutputError`` where it cannot be written."""
-        body = zlib.compress(json.dumps(data, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass"), 1)
+    def add(self, kind: str, title: str, model: str, data: Any, request: Any = None) -> str:
+        """Keep a result, and what was asked for: its id. Raises ``OutputError`` where it cannot be written."""
+        body, asked = _packed(data), None if request is None else _packed(request)
         key = secrets.token_urlsafe(12)
         short = " ".join(title.split()).encode("utf-8", "replace").decode()[:TITLE]
         with self._lock:
             self._write(
-                "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (key, kind, short, model, time.time(), len(body), body),
+                "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (key, kind, short, model, time.time(), len(body) + len(asked or b""), body, asked),
             )
             self.prune()
         return key
@@ -114,10 +117,12 @@ class History:
         if not rows:
             return None
         *about, body = rows[0]
-        try:
-            return Kept(*about), json.loads(zlib.decompress(body).decode("utf-8", "surrogatepass"))
-        except (zlib.error, ValueError):
-            raise OutputError("the stored result is damaged and cannot be read: delete it") from None
+        return Kept(*about), _unpacked(body)
+
+    def request(self, key: str) -> Any:
+        """What was asked for; None where that is not known. Raises ``OutputError``."""
+        rows = self._read("SELECT request FROM results WHERE id = ?", (key,))
+        return _unpacked(rows[0][0]) if rows and rows[0][0] is not None else None
 
     def find(
         self, text: str = "", *, kind: str | None = None, before: str | None = None, limit: int = 50
@@ -156,12 +161,14 @@ class History:
             return self._write("DELETE FROM results WHERE id = ?", (key,))
 
     def prune(self) -> None:
-        """Take away what is too old, and the oldest of what is too much."""
+        """Take away what is too old, and the oldest of what is too much; the newest always stays."""
         with self._lock:
             self._write("DELETE FROM results WHERE created < ?", (time.time() - self.days * 86400,))
             total = self._read("SELECT coalesce(sum(bytes), 0) FROM results", ())[0][0]
             while total > self.most:
-                oldest = self._read("SELECT id, bytes FROM results ORDER BY created, id LIMIT 1", ())
+                oldest = self._read("SELECT id, bytes FROM results ORDER BY rowid LIMIT 2", ())  # as they were written
+                if len(oldest) < 2:
+                    return
                 self._write("DELETE FROM results WHERE id = ?", (oldest[0][0],))
                 total -= oldest[0][1]
 
@@ -188,3 +195,14 @@ class History:
                 raise OutputError(
                     f"the history cannot be read ({e}): start the server again, which repairs it"
                 ) from None
+
+
+def _packed(data: Any) -> bytes:
+    return zlib.compress(json.dumps(data, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass"), 1)
+
+
+def _unpacked(body: bytes) -> Any:
+    try:
+        return json.loads(zlib.decompress(body).decode("utf-8", "surrogatepass"))
+    except (zlib.error, ValueError):
+        raise OutputError("the stored result is damaged and cannot be read: delete it") from None

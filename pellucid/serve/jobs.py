@@ -57,12 +57,14 @@ class Made:
 class Step:
     """``run(voice, job, before)`` in the lane of that name, where ``before`` is what the step before made. Steps of an
     equal ``key`` may run as one by ``many``, which gives each its own outcome: what was made, or an exception. ``read``
-    is what such a step reads first, ``size`` its tokens, about, and ``title`` its result's."""
+    is what such a step reads first, ``size`` its tokens, about, ``passes`` how many more of one token follow, and
+    ``title`` its result's."""
 
     lane: str
     run: Callable[[Voice, Job, Any], Any]
     key: Hashable | None = None
     size: int = 0
+    passes: int = 0
     many: Callable[[Voice, Sequence[tuple[Job, Step]]], list[Any]] | None = None
     read: Callable[[Voice], Any] | None = None
     title: str | None = None
@@ -86,6 +88,7 @@ class Job:
         self.deadline = self.began + seconds
         self.seconds = seconds
         self.before: Any = None
+        self.sweep: Callable[[], None] = lambda: None  # of the lane that it waits in: see there
         self._cancelled = threading.Event()
         self._stage, self._stage_began, self._reported = "", 0.0, 0.0
 
@@ -97,6 +100,11 @@ class Job:
     def cancelled(self) -> bool:
         """Was it told to end?"""
         return self._cancelled.is_set()
+
+    @property
+    def over(self) -> bool:
+        """Was it told to end, or has it had its time?"""
+        return self.cancelled or time.monotonic() > self.deadline
 
     def check(self) -> None:
         """Raise ``Cancelled`` or ``TimedOut`` where it should not go on."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -20,12 +21,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pellucid.serve.jobs import Cancelled, Ended, Full, Job, Step
+from pellucid.serve.pace import Pace
 from pellucid.serve.turns import QUANTUM, Turns
 from pellucid.serve.twin import stops, twin
 
 if TYPE_CHECKING:
     from pellucid.models.load import LoadedModel
 
+#: Seconds that a text or an explanation may wait before it begins: beyond, it is told to come again.
+WAIT = 60.0
 log = logging.getLogger("pellucid.serve")
 
 
@@ -64,14 +68,18 @@ class Lane:
         batch: int = 1,
         batch_tokens: int = 2048,
         quantum: float = QUANTUM,
+        patience: float = math.inf,
     ) -> None:
         self.name, self.turns, self.room, self.quantum = name, turns, room, quantum
-        self.batch, self.batch_tokens = batch, batch_tokens
+        self.batch, self.batch_tokens, self.patience = batch, batch_tokens, patience
+        self.pace: Pace | None = None  # of short requests: one that would wait too long is refused
         self.forward: Callable[[Job], None] = lambda job: None  # where the job's next step is put
         self._jobs: deque[Job] = deque()
         self._ready = threading.Condition()
         self._voice: Voice | None = None
         self._now: list[Job] = []
+        self._ends = 0.0  # when what runs should be done
+        self._failed: BaseException | None = None
         self._open = True
         self._each = 1.0  # seconds that one took lately
         self._thread = threading.Thread(target=self._run, name=f"pellucid-{name}", daemon=True)
@@ -89,20 +97,52 @@ class Lane:
             self._ready.notify()
 
     def put(self, job: Job, *, admitted: bool = False) -> int:
-        """Wait in this lane: how many are before it. Raises ``Full``; a job that is in its second step always has
-        room."""
+        """Wait in this lane: how many are before it, which the job hears too. Raises ``Full``, and what ``fail`` was
+        given; a job that is in its second step always has room."""
+        self.sweep()
         with self._ready:
+            if self._failed is not None:
+                raise self._failed.with_traceback(None)
+            if not admitted:
+                self._admit(job)
+            job.sweep = self.sweep
             waiting = len(self._jobs)
-            if waiting >= self.room and not admitted:
-                raise Full(min(max(self._each * waiting / self.batch, 1.0), 60.0))
+            job.listener("queued", {"place": waiting})
             self._jobs.append(job)
             self._ready.notify()
             return waiting
 
-    def fail(self, error: BaseException) -> None:
-        """There will be no model: all who wait are told."""
+    def _admit(self, job: Job) -> None:
+        """Raise ``Full`` where there is no room, or none in time."""
+        waiting = len(self._jobs)
+        if waiting >= self.room:
+            raise Full(min(max(self._each * waiting / self.batch, 1.0), 60.0))
+        busy = waiting or self._now
+        if self.pace is not None and busy:
+            own = max(self.pace.seconds(job.steps[:1]), self.pace.typical)
+            waits = self.pace.scale * (own + sum(self.pace.seconds(j.steps[:1]) for j in self._jobs))
+            waits += max(self._ends - time.monotonic(), 0.0)
+            if waits > self.patience * self.pace.alone * own:
+                raise Full(min(max(waits, 1.0), 60.0))
+        elif self.pace is None and self._each * waiting > WAIT:
+            raise Full(min(self._each, 60.0))
+
+    def sweep(self) -> None:
+        """Those who wait and were cancelled, or waited too long, are told now: they take no room."""
         with self._ready:
-            waiting, self._jobs = list(self._jobs), deque()
+            over = [j for j in self._jobs if j.over]
+            for job in over:
+                self._jobs.remove(job)
+        for job in over:
+            try:
+                job.check()
+            except Ended as e:
+                job.done(e)
+
+    def fail(self, error: BaseException) -> None:
+        """There will be no model: all who wait are told, and all who come."""
+        with self._ready:
+            self._failed, waiting, self._jobs = error, list(self._jobs), deque()
         for job in waiting:
             job.done(error)
 
@@ -110,6 +150,7 @@ class Lane:
         """No new work; what runs is told to end."""
         with self._ready:
             self._open = False
+            self._failed = self._failed or Cancelled("the server is closing")
             for job in (*self._now, *self._jobs):
                 job.cancel()
             self._ready.notify()
@@ -137,21 +178,33 @@ class Lane:
                 for job in list(self._jobs):
                     other = job.steps[0]
                     tokens = max(longest, other.size) * (len(found) + 1)
-                    if len(found) < self.batch and other.key == step.key and tokens <= self.batch_tokens:
+                    if len(found) >= self.batch or other.key != step.key or tokens > self.batch_tokens:
+                        continue
+                    if self.pace is None or self.pace.together([j.steps[0] for j in found], other):
                         longest = max(longest, other.size)
                         self._jobs.remove(job)
                         found.append(job)
             self._now = found
+            if self.pace is not None:
+                self._ends = time.monotonic() + self.pace.scale * self.pace.seconds([j.steps[0] for j in found])
+            for place, job in enumerate(self._jobs):
+                job.listener("queued", {"place": place})
             return found
 
     def _run(self) -> None:
         while jobs := self._take():
             began = time.monotonic()
+            expected = 0.0 if self.pace is None else self.pace.seconds([j.steps[0] for j in jobs])
+            turn = self.turns.taken
             try:
                 self._work(jobs)
-            except Exception:  # the lane must live, whatever a listener did
-                log.exception("a request could not be answered")
+            except Exception as e:  # the lane must live, and nobody wait for nothing
+                for job in jobs:
+                    job.done(e)  # of one that was answered it changes nothing
             self._now = []
+            if self.pace is not None and jobs[0].steps[0].size:
+                alone = self.turns.taken == turn + 1
+                self.pace.learn(expected, time.monotonic() - began, alone=alone)
             self._each = 0.8 * self._each + 0.2 * (time.monotonic() - began)
 
     def _work(self, jobs: list[Job]) -> None:
@@ -164,7 +217,9 @@ class Lane:
         def pause() -> None:
             if len(jobs) == 1 or all(j.cancelled for j in jobs):  # a batch goes on for those who still wait
                 jobs[0].check()
-            self.turns.pause(self.name, self.quantum)
+            # On a GPU gradients come back in a thread that serves every lane: it must not wait there for its turn.
+            if threading.current_thread() is self._thread:
+                self.turns.pause(self.name, self.quantum)
 
         with self.turns.mine(self.name), stops(voice.loaded.network, pause):
             outcomes = self._outcomes(voice, jobs)
@@ -174,7 +229,10 @@ class Lane:
             else:
                 job.steps.pop(0)
                 job.before = outcome
-                self.forward(job)
+                try:
+                    self.forward(job)
+                except Exception as e:
+                    job.done(e)
 
     def _outcomes(self, voice: Voice, jobs: list[Job]) -> list[Any]:
         steps: list[Step] = [j.steps[0] for j in jobs]

@@ -9,7 +9,9 @@ cancels it. Where whoever asked has gone, the job is cancelled: it ends within a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -19,7 +21,7 @@ from starlette.responses import Response, StreamingResponse
 from pellucid.serve.desk import Desk
 from pellucid.serve.faults import headers as headers_of
 from pellucid.serve.faults import told
-from pellucid.serve.jobs import Job, Step
+from pellucid.serve.jobs import Cancelled, Job, Step
 
 EVENTS = "text/event-stream"
 LOOK = 0.25  # seconds between two looks at whether the client is still there
@@ -41,7 +43,7 @@ class Line:
 
     def put(self, event: str, data: Any) -> None:
         """From any thread. The loop may have ended by then: nobody listens."""
-        if not self._loop.is_closed():
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._queue.put_nowait, (event, data))
 
     async def get(self, seconds: float) -> tuple[str, Any] | None:
@@ -58,10 +60,13 @@ class Running:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.jobs: dict[str, Job] = {}
+        self.closed = False
 
     def begin(self, desk: Desk, steps: Sequence[Step], finish: Callable[[Any], Any]) -> tuple[Job, Line]:
         """Put a job into its lane. ``finish`` makes of its outcome what is answered, in the lane's thread. Raises
         ``Full``, ``NotLoaded``."""
+        if self.closed:
+            raise Cancelled("the server is closing")
         line = Line()
 
         def done(outcome: Any) -> None:
@@ -76,11 +81,10 @@ class Running:
         job = Job(steps, listener=line.put, done=done, seconds=self.seconds)
         self.jobs[job.id] = job
         try:
-            place = desk.put(job)
+            desk.put(job)
         except BaseException:
             self.jobs.pop(job.id, None)
             raise
-        line.put("queued", {"place": place})
         return job, line
 
     def cancel(self, key: str) -> bool:
@@ -91,33 +95,53 @@ class Running:
         return job is not None
 
     def close(self) -> None:
-        """End them all."""
+        """End them all, and begin no more."""
+        self.closed = True
         for job in list(self.jobs.values()):
             job.cancel()
 
 
+class Watch:
+    """Looks now and then, however much else happens, whether whoever asked is still there."""
+
+    def __init__(self, job: Job, request: Request) -> None:
+        self._job, self._request, self._next = job, request, time.monotonic() + LOOK
+
+    async def gone(self) -> bool:
+        """Has the client gone? Then the job is cancelled. One that waits and is not to go on ends now."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + LOOK
+        gone = await self._request.is_disconnected()
+        if gone:
+            self._job.cancel()
+        if self._job.over:
+            self._job.sweep()
+        return gone
+
+
 async def outcome(job: Job, line: Line, request: Request) -> Any:
     """What came of it, or an exception; cancelled where the client goes."""
+    watch = Watch(job, request)
     while True:
         event = await line.get(LOOK)
-        if event is None:
-            if await request.is_disconnected():
-                job.cancel()
-        elif event[0] == "end":
+        if event is not None and event[0] == "end":
             return event[1]
+        await watch.gone()
 
 
 async def events(job: Job, line: Line, request: Request) -> AsyncIterator[tuple[str, Any]]:
     """Events until the end, which is ``result`` or ``error``; "" is a sign of life."""
-    quiet = 0.0
+    quiet, watch = 0.0, Watch(job, request)
     try:
         yield "job", {"id": job.id}
         while True:
             event = await line.get(LOOK)
+            if (event is None or event[0] != "end") and await watch.gone():
+                return
             if event is None:
                 quiet += LOOK
-                if await request.is_disconnected():
-                    return
                 if quiet >= PING:
                     quiet = 0.0
                     yield "", None

@@ -7,11 +7,30 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MOST = 200_000  # characters of one text; tokens are bounded by the server's settings
 Text = Annotated[str, Field(min_length=1, max_length=MOST)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+NUMBER = 2048.0  # the most that a method may be told to do of anything: steps, samples, ablations
+
+
+def within(value: Any, depth: int = 0) -> Any:
+    """A method's parameter, of a size that one request may ask for: some loop over it before anything can be
+    interrupted."""
+    if isinstance(value, int | float) and not abs(value) <= NUMBER:
+        raise ValueError(f"numbers of a method are at most {NUMBER:g} on this server")
+    if isinstance(value, str | list | dict) and len(value) > 200:
+        raise ValueError("texts and lists of a method have at most 200 members on this server")
+    if isinstance(value, list | dict):
+        if depth == 3:
+            raise ValueError("parameters of a method are nested three deep at most")
+        for member in value.values() if isinstance(value, dict) else value:
+            within(member, depth + 1)
+    return value
+
+
+Parameters = Annotated[dict[Name, Any], AfterValidator(within)]
 
 
 class Message(BaseModel):
@@ -57,14 +76,14 @@ class Explain(Explained):
 
     method: Name = "saliency"
     budget: Literal["fast", "balanced", "thorough"] | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: Parameters = Field(default_factory=dict)
 
 
 class Compare(Explained):
     """One answer by several methods, and how far they agree: a ``pellucid.comparison/1``."""
 
     methods: Annotated[list[Name], Field(min_length=1, max_length=8)] = ["saliency", "input_x_gradient"]
-    parameters: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    parameters: dict[Name, Parameters] = Field(default_factory=dict)
 
 
 class Flow(Asked):

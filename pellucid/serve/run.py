@@ -8,11 +8,17 @@ requests that run are told to end, what is being written is finished.
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
 import secrets
 import socket
 import sys
 import threading
 import webbrowser
+from types import FrameType
+from typing import NoReturn
+from urllib.parse import quote
 
 from pellucid.errors import MissingExtraError, OptionError
 from pellucid.serve.settings import Settings
@@ -47,7 +53,7 @@ def free(host: str, port: int) -> bool:
         try:
             s.bind(address)
         except OSError as e:
-            if isinstance(e, PermissionError) or e.errno == 99:
+            if isinstance(e, PermissionError) or e.errno == errno.EADDRNOTAVAIL:
                 raise OptionError(f"cannot listen on {host} port {port}: {e.strerror}") from None
             return False
     return True
@@ -77,8 +83,17 @@ def run(settings: Settings, *, open_browser: bool = True, insecure: bool = False
     if aside is not None:
         print(f"the history was damaged: it was set aside as {aside}, and an empty one begun", file=sys.stderr)
     where = address(settings)
-    page = where if settings.token is None else f"{where}#token={settings.token}"
-    server = uvicorn.Server(
+    page = where if settings.token is None else f"{where}#token={quote(settings.token, safe='')}"
+
+    class Server(uvicorn.Server):
+        """Ends what runs as soon as it is told to end, and ends by itself: uvicorn's own would wait for long answers,
+        and then raise the signal once more."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            self.force_exit, self.should_exit = self.should_exit, True
+            app.state.pellucid.running.close()
+
+    server = Server(
         uvicorn.Config(
             app,
             host=settings.host,
@@ -100,7 +115,17 @@ def run(settings: Settings, *, open_browser: bool = True, insecure: bool = False
     watch = threading.Thread(target=_when_started, args=(server, ready), daemon=True)
     watch.start()
     server.run()
-    return 0 if server.started else 1
+    if server.started:
+        leave()
+    return 1
+
+
+def leave() -> NoReturn:
+    """End the process, now that all is written and closed: to take the interpreter and torch apart takes seconds."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _when_started(server: object, ready: object) -> None:

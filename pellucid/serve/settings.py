@@ -5,6 +5,7 @@ Settings(models=("smollm2-135m-instruct",), knowledge={"kb": Path("kb")}, token=
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ _BOUNDS = (
     "writing",
     "long",
     "batch",
+    "patience",
     "tokens",
     "new_tokens",
     "seconds",
@@ -36,6 +38,7 @@ class Settings:
       its own address (a name that is not among them is refused: DNS rebinding).
     - ``quick``, ``writing``, ``long``: how many requests may wait in each lane; ``batch``: how many quick ones run
       together.
+    - ``patience``: a short request that would wait longer than so many times what it takes is told to come again.
     - ``tokens``: of one request's texts, prompt and answer together; ``new_tokens``: that one may write;
       ``seconds``: that one may take; ``body`` and ``upload``: bytes of one.
     - ``memory``: bytes that explanations may add, None: 60 % of what is free at the start.
@@ -56,6 +59,7 @@ class Settings:
     writing: int = 8
     long: int = 8
     batch: int = 4
+    patience: float = 3.0
     tokens: int = 8192
     new_tokens: int = 1024
     seconds: float = 300.0
@@ -71,6 +75,12 @@ class Settings:
         for name in _BOUNDS:
             if not getattr(self, name) > 0:
                 raise OptionError(f"{name} should be above 0, given {getattr(self, name)!r}")
+        if not 1 <= self.port <= 65535:
+            raise OptionError(f"port should be from 1 to 65535, given {self.port}")
+        if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
+            raise OptionError(
+                "the token should be letters, digits and marks of ASCII, without blanks: it is sent as a header"
+            )
 
     @property
     def public(self) -> bool:

@@ -29,6 +29,7 @@ class Turns:
         self._since = 0.0
         self._waiting: list[str] = []
         self._last: dict[str, float] = {}
+        self.taken = 0  # turns so far: two readings that differ by one had nobody in between
 
     @contextmanager
     def mine(self, name: str) -> Iterator[None]:
@@ -53,6 +54,7 @@ class Turns:
                 self._changed.wait()
             self._waiting.remove(name)
             self._holder, self._since = name, time.monotonic()
+            self.taken += 1
 
     def _give(self, name: str) -> None:
         with self._changed:

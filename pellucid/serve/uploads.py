@@ -1,9 +1,9 @@
 """A file that somebody sent, read in a process of its own: it may be made to take all time and memory there is.
 
-    text = await read("report.pdf", data)
+    text = await Uploads().read("report.pdf", data)
     python -m pellucid.serve.uploads report.pdf < report.pdf      # that process
 
-It has ``SECONDS`` and ``MEMORY``, and no more than its standard input and output.
+It has ``SECONDS`` and ``MEMORY``, and no more than its standard input and output. ``AT_ONCE`` run at a time.
 """
 
 from __future__ import annotations
@@ -14,13 +14,35 @@ import sys
 from pathlib import Path
 
 from pellucid.errors import Error, InputError
+from pellucid.serve.jobs import Full
 
 SECONDS = 20
 MEMORY = 1_500_000_000  # bytes of address space, where the system can limit it
+AT_ONCE = 2
+
+
+class Uploads:
+    """Those of one server."""
+
+    def __init__(self) -> None:
+        self._running = 0
+
+    async def read(self, name: str, data: bytes) -> str:
+        """The text of a file, by the readers of ``apps/rag/documents``. Raises ``InputError``, and ``Full`` where
+        ``AT_ONCE`` are being read."""
+        if self._running >= AT_ONCE:
+            raise Full(2)
+        self._running += 1
+        try:
+            return await read(name, data)
+        finally:
+            self._running -= 1
 
 
 async def read(name: str, data: bytes) -> str:
-    """The text of a file, by the readers of ``apps/rag/documents``. Raises ``InputError``."""
+    """The text of one file, whatever else is being read."""
+    if not name.isprintable():
+        raise InputError(f"a file's name should have no control characters, given {name!r}")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

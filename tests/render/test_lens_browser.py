@@ -9,7 +9,7 @@ import pytest
 
 from pellucid.lens.flow import Edge, Flow, FlowNode
 from pellucid.lens.results import Cell, Column, Expected, LogitLens, Surprisal, Surprise
-from pellucid.render.lenshtml import page
+from pellucid.render.lenshtml import asset, fragment, page, styles
 from pellucid.trace.result import ModelInfo
 
 pytestmark = pytest.mark.browser
@@ -76,6 +76,34 @@ def test_the_grid_goes_up_and_down(view: Open) -> None:
     assert tab.evaluate(TOLD).startswith("layer 2, after “␣capital”: “␣w12” 60 %")
     tab.keyboard.press("ArrowUp")
     assert tab.evaluate(TOLD).startswith("layer 3, after “␣capital”")
+
+
+def test_fragments_stand_beside_each_other_in_a_page(view: Open) -> None:
+    """Each in a shadow root of its own: it tells at its own foot, and its style leaves the page as it was."""
+    parts = [fragment(surprises(["One", " <i>two</i>"]), lang="en"), fragment(lens(), lang="en")]
+    assert not any(mark in part for part in parts for mark in ("<h1", "<script", "<style"))
+    js = (
+        f"{asset('lens.js')}\nfor (const e of document.querySelectorAll('template')) {{"
+        + """
+      const root = e.parentElement.attachShadow({ mode: "open" });
+      root.append(e.content.cloneNode(true));
+      pellucidLens(root);
+    }"""
+    )
+    body = "".join(
+        f'<div id="d{k}"><template><style>{styles()}</style>{part}</template></div>' for k, part in enumerate(parts)
+    )
+    tab = view(
+        f"<!DOCTYPE html><meta charset='utf-8'><table><td>x</table>{body}<script>{js}</script>", color_scheme="dark"
+    )
+    tab.locator("#d0 .heat [data-t]").first.focus()
+    tab.keyboard.press("ArrowRight")
+    tab.locator("#d1 td[data-t]").first.hover()
+    told = tab.locator("#tip").all_inner_texts()
+    assert told[0].startswith("“␣<i>two</i>”: 1.00 bits")
+    assert told[1].startswith("layer 3, after “The”")
+    assert tab.locator("#d0 [data-t][tabindex='0'], #d1 [data-t][tabindex='0']").count() == 2
+    assert tab.locator("table").first.evaluate("e => getComputedStyle(e).fontSize") == "16px"
 
 
 @pytest.mark.parametrize("layout", ["arcs", "steps", "layers"])

@@ -41,7 +41,7 @@ SAYS: Mapping[str, Mapping[str, str]] = {
     },
     "trust": {
         "en": "Taking the top tenth away does no more than taking random tenths: {value} nats a token beyond them.",
-        "zh": "去掉得分最高的十分之一，效果不比随机去掉十分之一更大：每词元相差 {value} 纳特。",
+        "zh": "去掉得分最高的十分之一，效果不比随机去掉十分之一更大：每词元相差 {value} 奈特。",
     },
     "even": {
         "en": "Scores are as even as noise: {value} of the tokens are in effect at work (noise: {threshold}).",
@@ -54,7 +54,7 @@ SAYS: Mapping[str, Mapping[str, str]] = {
     "unlikely": {
         "en": "The answer is {value} nats a token more surprising than what the model writes by itself (over "
         "{threshold} is noted): it was given, and is not the model's own.",
-        "zh": "该回答每词元比模型自己所写的出人意料 {value} 纳特（超过 {threshold} 即提示）：它是给定的，不是模型自己"
+        "zh": "该回答每词元比模型自己所写的出人意料 {value} 奈特（超过 {threshold} 即提示）：它是给定的，不是模型自己"
         "的话。",
     },
 }

@@ -117,7 +117,7 @@ tell = words(
         "columns": {
             "en": "Tokens of prompt and answer; the answer's mean log-probability, nats a token; trust: what the top "
             "tenth does in times of what random tenths do; the word with the largest share.",
-            "zh": "词元：提示词与回答；log p：回答的平均对数概率（纳特/词元）；可信度：得分最高的十分之一相对随机十分"
+            "zh": "词元：提示词与回答；log p：回答的平均对数概率（奈特/词元）；可信度：得分最高的十分之一相对随机十分"
             "之一的效果倍数；占比最大的词。",
         },
     }

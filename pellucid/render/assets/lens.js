@@ -1,27 +1,29 @@
 "use strict";
-// The views of the lens: what stands under the pointer or the focus is told below; arrows walk; a flow follows its tokens.
-(() => {
-  const tip = document.getElementById("tip");
-  const all = [...document.querySelectorAll("[data-t]")];
+// The views of the lens: what stands under the pointer or the focus is told below; arrows walk; a flow follows its
+// tokens. pellucidLens(root) does it for a document or a shadow root that holds such a view and its #tip; a saved page
+// is one, and does it by itself.
+globalThis.pellucidLens = (root) => {
+  const tip = root.getElementById("tip");
+  const all = [...root.querySelectorAll("[data-t]")];
   const place = new Map(all.map((e, k) => [e, k]));
 
   function tell(e) { tip.textContent = e ? e.dataset.t : ""; }
 
-  document.addEventListener("pointerover", (e) => {
+  root.addEventListener("pointerover", (e) => {
     const at = e.target.closest("[data-t]");
     if (at) tell(at);
   });
-  document.addEventListener("focusin", (e) => {
+  root.addEventListener("focusin", (e) => {
     const at = e.target.closest("[data-t]");
     if (!at) return;
     // One stop for Tab: the token where one was last.
-    for (const other of document.querySelectorAll("[data-t][tabindex='0']")) other.tabIndex = -1;
+    for (const other of root.querySelectorAll("[data-t][tabindex='0']")) other.tabIndex = -1;
     at.tabIndex = 0;
     tell(at);
   });
-  document.addEventListener("keydown", (e) => {
+  root.addEventListener("keydown", (e) => {
     if (e.key === "Escape") { tell(null); return; }
-    const at = document.activeElement && document.activeElement.closest("[data-t]");
+    const at = root.activeElement && root.activeElement.closest("[data-t]");
     if (!at || e.ctrlKey || e.metaKey || e.altKey) return;
     const cell = at.closest("td");
     let next = null;
@@ -37,11 +39,11 @@
   });
   if (all.length) all[0].tabIndex = 0;
 
-  for (const slider of document.querySelectorAll("input.steps")) {
+  for (const slider of root.querySelectorAll("input.steps")) {
     const steps = slider.dataset.steps.split(" ").map(Number);
     const frames = [...slider.closest("label").nextElementSibling.children];
-    const charts = [...document.querySelectorAll("svg.chart")];
-    const rows = [...document.querySelectorAll("table.grid tbody tr")];
+    const charts = [...root.querySelectorAll("svg.chart")];
+    const rows = [...root.querySelectorAll("table.grid tbody tr")];
     function choose() {
       const k = Number(slider.value);
       frames.forEach((f, n) => { f.hidden = n !== k; });
@@ -63,7 +65,7 @@
     choose();
   }
 
-  for (const flow of document.querySelectorAll(".flow")) {
+  for (const flow of root.querySelectorAll(".flow")) {
     const nodes = [...flow.querySelectorAll("[data-n]")];
     const edges = JSON.parse(flow.dataset.edges);  // [source, target, share, positive]
     const svg = flow.querySelector("svg");
@@ -141,4 +143,5 @@
     new ResizeObserver(draw).observe(flow);
     draw();
   }
-})();
+};
+if (document.getElementById("tip")) globalThis.pellucidLens(document);

@@ -13,7 +13,6 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
 from pellucid.errors import InputError, OptionError
-from pellucid.serve import uploads
 from pellucid.serve.api.shapes import ERRORS, REPLIES, Reply
 from pellucid.serve.faults import Refused
 from pellucid.serve.requests import Question, Search
@@ -50,7 +49,7 @@ async def search(request: Request, index: Index, asked: Search) -> Response:
     state = state_of(request)
     knowledge = await run_in_threadpool(state.library.named, index)
     steps = found(asked, state.settings, knowledge)
-    return await state.answer(request, state.desks.named(asked.model), steps, keep=asked.keep)
+    return await state.answer(request, state.desks.named(asked.model), steps, asked, index=index)
 
 
 @router.post("/rag/{index}/ask", response_model=Reply, responses=REPLIES)
@@ -59,7 +58,7 @@ async def ask(request: Request, index: Index, asked: Question) -> Response:
     state = state_of(request)
     knowledge = await run_in_threadpool(state.library.named, index)
     steps = answered(asked, state.settings, knowledge)
-    return await state.answer(request, state.desks.named(asked.model), steps, keep=asked.keep)
+    return await state.answer(request, state.desks.named(asked.model), steps, asked, index=index)
 
 
 @router.get("/rag/{index}/text", response_model=Whole, responses=ERRORS)
@@ -93,7 +92,7 @@ async def read(request: Request, name: Annotated[str, Query(min_length=1, max_le
     """The text of a file (.txt, .md, .html, .pdf, .py); the body is its bytes."""
     short = PurePath(name.replace("\\", "/")).name or "file"
     limit = state_of(request).settings.tokens * 40
-    found = await uploads.read(short, await request.body())
+    found = await state_of(request).uploads.read(short, await request.body())
     if len(found) > limit:
         raise InputError(f"'{short}' holds {len(found)} characters, and this server takes {limit}: give a part of it")
     return {"name": short, "text": found}

@@ -44,7 +44,7 @@ class Listed(BaseModel):
 
 
 class Stored(BaseModel):
-    """A result with what the list says of it."""
+    """A result with what the list says of it, and the request that it answers."""
 
     id: str
     kind: str
@@ -52,6 +52,7 @@ class Stored(BaseModel):
     model: str
     created: float
     bytes: int
+    request: dict[str, Any] | None
     result: dict[str, Any]
 
 
@@ -73,7 +74,8 @@ async def listed(
 async def stored(request: Request, id: Id) -> Response:
     """One result, with what the list says of it."""
     about, data = await _get(request, id)
-    return answer({**asdict(about), "result": data})
+    request_of = state_of(request).history.request
+    return answer({**asdict(about), "request": await run_in_threadpool(request_of, id), "result": data})
 
 
 @router.get("/{id}/export", response_class=Response)

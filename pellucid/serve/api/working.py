@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import APIRouter, Body, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from pellucid.errors import InputError
 from pellucid.serve.api.shapes import ERRORS, REPLIES, Reply
@@ -30,8 +31,9 @@ def route(kind: type[Asked], steps: Steps) -> Callable[..., Coroutine[Any, Any, 
         state = state_of(request)
         desk = state.desks.named(asked.model)
         if isinstance(asked, Flow) and asked.id is not None:
-            asked = asked.model_copy(update={"trace": _stored(request, asked.id)})
-        return await state.answer(request, desk, steps(asked, state.settings), keep=asked.keep)
+            trace = await run_in_threadpool(_stored, request, asked.id)
+            asked = asked.model_copy(update={"trace": trace})
+        return await state.answer(request, desk, steps(asked, state.settings), asked)
 
     answer.__annotations__["asked"] = kind
     answer.__doc__ = kind.__doc__

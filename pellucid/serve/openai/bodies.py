@@ -5,12 +5,13 @@ Fields that are not named are passed over, as other servers do: clients send man
 
 from __future__ import annotations
 
+import secrets
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pellucid.errors import OptionError
-from pellucid.serve.requests import MOST, Name, Text
+from pellucid.serve.requests import MOST, Name, Parameters, Text
 
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -24,7 +25,7 @@ class Extension(BaseModel):
     budget: Literal["fast", "balanced", "thorough"] | None = None
     per_token: bool = False
     trust: bool = True
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: Parameters = Field(default_factory=dict)
 
 
 class StreamOptions(BaseModel):
@@ -59,6 +60,11 @@ class Wanted(BaseModel):
         if self.top_p is not None and self.top_p < 1:
             parts.append(f"top_p:{self.top_p!r}")
         return "+".join(parts)
+
+    @property
+    def start(self) -> int:
+        """The seed: another each time where none is given, as OpenAI has it."""
+        return secrets.randbelow(2**31) if self.seed is None else self.seed
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def writing(asked: ChatCompletion, prompt: list[dict[str, str]], head: dict[str,
         way = Way(
             asked.strategy,
             room_for(voice.loaded, len(ids), wanted, settings.new_tokens),
-            asked.seed or 0,
+            asked.start,
             asked.stops,
             (asked.top_logprobs or 0) if asked.logprobs else None,
         )

@@ -24,7 +24,7 @@ from pellucid.serve.openai.streams import PIECE, answered
 from pellucid.serve.openai.writing import Piece, Token, Way, read, room_for, written
 from pellucid.serve.settings import Settings
 from pellucid.serve.state import state_of
-from pellucid.serve.work.prompts import check_new, check_tokens
+from pellucid.serve.work.prompts import check_new, check_tokens, size_of
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 TOKENS = 16  # written where nothing is said, as OpenAI has it
@@ -43,7 +43,7 @@ async def create(request: Request, asked: Completion) -> Response:
     head = {"id": f"cmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": desk.name}
     lane = "writing" if wanted else "quick"
     steps = [
-        Step(lane, writing(asked, prompts, wanted, head, state.settings)),
+        Step(lane, writing(asked, prompts, wanted, head, state.settings), size=sum(map(size_of, prompts))),
         *explaining(asked.pellucid, prompts[0], raw=True, settings=state.settings),
     ]
 
@@ -63,6 +63,7 @@ def writing(asked: Completion, prompts: list[str], wanted: int, head: dict[str, 
         from pellucid.models.encode import encode
 
         choices: list[dict[str, Any]] = []
+        seed = asked.start
         texts, read_in, total = [], 0, 0
         for k, prompt in enumerate(prompts):
             job.progress("prompts", k, len(prompts))
@@ -79,7 +80,7 @@ def writing(asked: Completion, prompts: list[str], wanted: int, head: dict[str, 
                 pieces = [Piece(prompt if asked.echo else "", echoed)] if asked.echo or not room else []
                 job.listener(PIECE, choice(index, pieces[0], 0, asked.logprobs, None)) if asked.echo else None
                 if room:
-                    way = Way(asked.strategy, room, (asked.seed or 0) + n, asked.stops, asked.logprobs)
+                    way = Way(asked.strategy, room, seed + n, asked.stops, asked.logprobs)
                     for piece in written(voice, job, ids, way):
                         at = sum(len(p.text) for p in pieces)
                         pieces.append(piece)

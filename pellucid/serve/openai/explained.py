@@ -26,7 +26,7 @@ class Answered:
     note: str | None = None
 
 
-def check(wanted: Extension, n: int, *, stream: bool = False) -> None:
+def check(wanted: Extension, n: int) -> None:
     """Raise ``OptionError`` for several answers at once."""
     if wanted.explain and n != 1:
         raise OptionError(f"pellucid.explain explains one answer, and {n} are asked for: give n: 1")

@@ -11,14 +11,20 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from pellucid.errors import ContextError
 from pellucid.serve.desk import Desk
-from pellucid.serve.faults import told
+from pellucid.serve.faults import Refused
 from pellucid.serve.jobs import Step
 from pellucid.serve.openai.explained import Answered
 from pellucid.serve.replies import EVENTS, answer, dumps, events, outcome
 from pellucid.serve.state import State
 
 PIECE = "piece"
+
+
+def named(found: Any) -> Any:
+    """A text that is too long, as OpenAI's clients know it; anything else as it is."""
+    return Refused(400, str(found), "context_length_exceeded") if isinstance(found, ContextError) else found
 
 
 async def answered(
@@ -46,7 +52,7 @@ async def answered(
 
     job, line = state.running.begin(desk, steps, finish)
     if not stream:
-        return answer(await outcome(job, line, request))
+        return answer(named(await outcome(job, line, request)))
 
     async def lines() -> AsyncIterator[bytes]:
         async for name, data in events(job, line, request):
@@ -65,9 +71,3 @@ async def answered(
                 yield b": \n\n"
 
     return StreamingResponse(lines(), media_type=EVENTS, headers={"X-Accel-Buffering": "no"})
-
-
-def failed(error: Exception) -> Response:
-    """An error before anything ran."""
-    status, data = told(error)
-    return answer(data, status)

@@ -101,8 +101,11 @@ def written(voice: Voice, job: Job, ids: Sequence[int], way: Way) -> Iterator[Pi
         said.append(step.token)
         if way.top is not None:
             pending.append(told(loaded, step.logits, step.token, way.top))
-        if stream.grow(align_ids(loaded.tokenizer, said)[0]):
+        text, spans = align_ids(loaded.tokenizer, said)
+        if stream.grow(text):
             end = "stop"
+            cut = sum(start >= len(stream.text) for start, _ in spans)  # tokens of the stop text are not told
+            pending = pending[: max(len(pending) - cut, 0)]
             break
         if come:
             yield Piece("".join(come), pending)

@@ -12,7 +12,7 @@ from pellucid.serve import requests as ask
 from pellucid.serve.jobs import Job, Made, Step
 from pellucid.serve.lane import Voice
 from pellucid.serve.settings import Settings
-from pellucid.serve.work.prompts import check_length, check_tokens, plain, title
+from pellucid.serve.work.prompts import check_length, check_tokens, plain, size_of, title
 
 
 def next_tokens(asked: ask.Next, settings: Settings) -> list[Step]:
@@ -46,7 +46,8 @@ def next_tokens(asked: ask.Next, settings: Settings) -> list[Step]:
             "quick",
             alone,
             key="next" if single else None,
-            size=_characters(asked.prompt) // 3 + asked.steps,
+            size=size_of(asked.prompt),
+            passes=len(asked.begin) + asked.steps - 1,
             many=many if single else None,
             read=read,
             title=title(asked.prompt),
@@ -73,10 +74,6 @@ def together(voice: Voice, jobs: Sequence[tuple[Job, Step]], run: Any, kind: str
     ]
 
 
-def _characters(prompt: Any) -> int:
-    return len(prompt) if isinstance(prompt, str) else sum(len(m.content) for m in prompt)
-
-
 def surprisal(asked: ask.Surprisal, settings: Settings) -> list[Step]:
     """Of a text; texts of one window run as a batch."""
 
@@ -98,12 +95,20 @@ def surprisal(asked: ask.Surprisal, settings: Settings) -> list[Step]:
         )
 
     def many(voice: Voice, jobs: Sequence[tuple[Job, Step]]) -> list[Any]:
+        from pellucid.lens.surprisal import surprisal
         from pellucid.lens.together import surprisal_together
 
-        return together(voice, jobs, lambda rows: surprisal_together(voice.loaded, rows), "surprisal")
+        def run(rows: list[Any]) -> list[Any]:
+            whole = [r for r in rows if len(r.windows) == 1]
+            found = iter(surprisal_together(voice.loaded, whole) if whole else ())
+            return [
+                next(found) if len(r.windows) == 1 else surprisal(voice.loaded, r.text, top_k=r.top_k) for r in rows
+            ]
 
-    # A text beyond one window is far beyond what runs in a batch.
-    return [Step("quick", alone, key="surprisal", size=len(asked.text) // 3, many=many, read=read, title=asked.text)]
+        return together(voice, jobs, run, "surprisal")
+
+    size = size_of(asked.text)
+    return [Step("quick", alone, key="surprisal", size=size, many=many, read=read, title=asked.text)]
 
 
 def decode(asked: ask.Decode, settings: Settings) -> list[Step]:

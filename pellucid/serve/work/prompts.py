@@ -24,6 +24,12 @@ def title(prompt: Any) -> str:
     return prompt if isinstance(prompt, str) else str(prompt[-1].content)
 
 
+def size_of(prompt: Any) -> int:
+    """About how many tokens: one has some four bytes of UTF-8, in any script."""
+    texts = [prompt] if isinstance(prompt, str) else [m.content for m in prompt]
+    return sum(len(t.encode("utf-8", "replace")) for t in texts) // 4 + 1
+
+
 def check_new(tokens: int, settings: Settings) -> None:
     """Raise ``OptionError`` for more new tokens than one request may write."""
     if tokens > settings.new_tokens:

@@ -12,7 +12,7 @@ from pellucid.serve import requests as ask
 from pellucid.serve.jobs import Job, Made, Step
 from pellucid.serve.lane import Voice
 from pellucid.serve.settings import Settings
-from pellucid.serve.work.prompts import check_length
+from pellucid.serve.work.prompts import check_length, size_of
 
 
 def relevance(asked: ask.Relevance, settings: Settings) -> list[Step]:
@@ -46,8 +46,9 @@ def relevance(asked: ask.Relevance, settings: Settings) -> list[Step]:
         return Made("relevance", found, f"{asked.query}: {text}")
 
     if asked.texts is not None:
-        return [Step("quick", degrees)]
-    return [Step("quick" if asked.degree_only else "long", tokens)]
+        return [Step("quick", degrees, size=sum(map(size_of, asked.texts)) + len(asked.texts) * size_of(asked.query))]
+    size = size_of(asked.text or "") + size_of(asked.query)
+    return [Step("quick" if asked.degree_only else "long", tokens, size=size)]
 
 
 def classify(asked: ask.Classify, settings: Settings) -> list[Step]:
