@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def tiny_model(name: str = "tiny", family: str = "llama", context: int | None = 
 @contextmanager
 def asked(settings: Settings | None = None, load: Callable[[str], LoadedModel] = tiny_model) -> Iterator[TestClient]:
     """A client of a server whose model is there."""
-    app = create_app(settings or Settings(models=("tiny",), patience=1e9), load)  # a gate holds requests up
+    app = create_app(replace(settings or Settings(models=("tiny",), patience=1e9), warm=False), load)
     with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
         wait(lambda: client.get("/readyz").status_code == 200)
         yield client
@@ -52,7 +52,7 @@ def asked(settings: Settings | None = None, load: Callable[[str], LoadedModel] =
 @contextmanager
 def listening(settings: Settings | None = None, load: Callable[[str], LoadedModel] = tiny_model) -> Iterator[str]:
     """A server on a free port, in a thread: its address."""
-    app = create_app(settings or Settings(models=("tiny",), patience=1e9), load)
+    app = create_app(replace(settings or Settings(models=("tiny",), patience=1e9), warm=False), load)
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         s.listen(64)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pellucid.errors import OptionError, UnknownModelError
 from pellucid.serve.jobs import Job
-from pellucid.serve.lane import Lane
+from pellucid.serve.lane import Lane, Voice
 from pellucid.serve.pace import Pace
 from pellucid.serve.settings import Settings
 from pellucid.serve.turns import Turns
@@ -51,7 +51,7 @@ class Desk:
         self.source, self.name = source, shown_name(source)
         self.state, self.why = "cold", ""
         self.loaded: LoadedModel | None = None
-        self._load, self._memory, self.turns = load, memory, turns
+        self._load, self._memory, self.turns, self._warm = load, memory, turns, settings.warm
         self._starting = threading.Lock()
         self.lanes = {
             lane: Lane(
@@ -81,9 +81,10 @@ class Desk:
             with self.turns.mine(self.name):
                 pace = Pace.measured(loaded)
             self.lanes["quick"].pace = pace
+            warm = self._warm and loaded.kind == "causal"
             for name, lane in self.lanes.items():
                 lane.quantum = LANES[name] * pace.typical
-                lane.open(loaded, memory)
+                lane.open(loaded, memory, warmed if warm and name == "long" else None)
         except Exception as e:
             log.exception("the model '%s' could not be loaded", self.name)
             self.state, self.why = "failed", str(e)
@@ -101,6 +102,13 @@ class Desk:
 
     def _onward(self, job: Job) -> None:
         self.lanes[job.steps[0].lane].put(job, admitted=True)
+
+
+def warmed(voice: Voice) -> None:
+    """A first explanation, of two words."""
+    from pellucid.trace.explain import explain
+
+    explain(voice.loaded, "The answer is", " no", raw=True, per_token=True, memory=voice.memory)
 
 
 class Desks:

@@ -77,6 +77,7 @@ class Lane:
         self._jobs: deque[Job] = deque()
         self._ready = threading.Condition()
         self._voice: Voice | None = None
+        self._warm: Callable[[Voice], None] | None = None
         self._now: list[Job] = []
         self._ends = 0.0  # when what runs should be done
         self._failed: BaseException | None = None
@@ -85,15 +86,16 @@ class Lane:
         self._thread = threading.Thread(target=self._run, name=f"pellucid-{name}", daemon=True)
         self._thread.start()
 
-    def open(self, loaded: LoadedModel, memory: int) -> None:
-        """There is a model now: begin to work."""
+    def open(self, loaded: LoadedModel, memory: int, warm: Callable[[Voice], None] | None = None) -> None:
+        """There is a model now: begin to work. ``warm`` is done first, so that no request has to wait for what is only
+        slow the first time (imports, mostly)."""
         from dataclasses import replace
 
         from pellucid.apps.speaker import speaker
 
         own = replace(loaded, network=twin(loaded.network))
         with self._ready:
-            self._voice = Voice(own, speaker(own), memory)
+            self._warm, self._voice = warm, Voice(own, speaker(own), memory)
             self._ready.notify()
 
     def put(self, job: Job, *, admitted: bool = False) -> int:
@@ -192,6 +194,15 @@ class Lane:
             return found
 
     def _run(self) -> None:
+        with self._ready:
+            while self._open and not self._voice:
+                self._ready.wait()
+        if self._voice is not None and self._warm is not None:
+            try:
+                with self.turns.mine(self.name):
+                    self._warm(self._voice)
+            except Exception:  # whoever asks for that will hear of it
+                log.warning("warming up failed", exc_info=True)
         while jobs := self._take():
             began = time.monotonic()
             expected = 0.0 if self.pace is None else self.pace.seconds([j.steps[0] for j in jobs])

@@ -80,5 +80,5 @@ class Pace:
         """A batch that should have taken so long took so long."""
         ratio = min(max(took / max(expected, 1e-6), 0.2), 20.0)
         self.scale += RATE * (ratio - self.scale)
-        if alone:
-            self.alone += RATE * (ratio - self.alone)
+        if alone:  # quickly down, slowly up: what it can take, not what it takes while others load the machine
+            self.alone += (RATE if ratio < self.alone else RATE / 20) * (ratio - self.alone)

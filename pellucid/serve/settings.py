@@ -39,6 +39,7 @@ class Settings:
     - ``quick``, ``writing``, ``long``: how many requests may wait in each lane; ``batch``: how many quick ones run
       together.
     - ``patience``: a short request that would wait longer than so many times what it takes is told to come again.
+    - ``warm``: a model that was loaded explains two words first, so that the first request is no slower than others.
     - ``tokens``: of one request's texts, prompt and answer together; ``new_tokens``: that one may write;
       ``seconds``: that one may take; ``body`` and ``upload``: bytes of one.
     - ``memory``: bytes that explanations may add, None: 60 % of what is free at the start.
@@ -59,7 +60,8 @@ class Settings:
     writing: int = 8
     long: int = 8
     batch: int = 4
-    patience: float = 3.0
+    patience: float = 2.5
+    warm: bool = True
     tokens: int = 8192
     new_tokens: int = 1024
     seconds: float = 300.0

@@ -41,9 +41,12 @@ def test_what_requests_took_is_learnt_and_what_they_take_alone_apart() -> None:
     assert pace.scale == pytest.approx(3.0, abs=0.01)
     assert pace.alone == 1.0
     for _ in range(60):
-        pace.learn(1.0, 1.5, alone=True)
-    assert pace.alone == pytest.approx(1.5, abs=0.01)
-    assert pace.scale == pytest.approx(1.5, abs=0.01)
+        pace.learn(1.0, 0.5, alone=True)
+    assert pace.alone == pytest.approx(0.5, abs=0.01)
+    assert pace.scale == pytest.approx(0.5, abs=0.01)
+    pace.learn(1.0, 1.5, alone=True)
+    assert pace.alone == pytest.approx(0.51, abs=0.005)
+    assert pace.scale == pytest.approx(0.7, abs=0.01)
     pace.learn(0.0, 5.0, alone=True)  # nothing expected: no infinity
     assert pace.scale < 10
 
