@@ -234,6 +234,7 @@ class Lane:
 
         with self.turns.mine(self.name), stops(voice.loaded.network, pause):
             outcomes = self._outcomes(voice, jobs)
+        self._now, self._ends = [], 0.0  # before any is told: whoever hears of it may ask again at once
         for job, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, BaseException) or len(job.steps) == 1:
                 job.done(outcome)

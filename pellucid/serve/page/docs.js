@@ -3,7 +3,11 @@ import { h } from "./dom.js";
 import { json, takeToken } from "./api.js";
 
 takeToken();
+document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 const root = document.getElementById("api");
+
+/** A sentence with its `code` set as such. */
+const prose = (text) => text.split(/`+/).map((part, k) => (k % 2 ? h("code", null, part) : part));
 
 /** A schema in one line: its type, choices and bounds. */
 function type(schema, all) {
@@ -53,11 +57,11 @@ function operation(path, verb, about, all) {
   const data = body ? ` \\\n  -H 'content-type: application/json' \\\n  -d '${JSON.stringify(example(body, all)).replaceAll("'", "'\\''")}'`
     : content["application/octet-stream"] ? " \\\n  --data-binary @report.pdf" : "";
   const method = verb === "delete" ? " -X DELETE" : "";
-  const answers = Object.entries(about.responses).map(([status, r]) => h("tr", null, h("td", null, h("code", null, status)), h("td", null, r.description)));
+  const answers = Object.entries(about.responses).map(([status, r]) => h("tr", null, h("td", null, h("code", null, status)), h("td", null, prose(r.description))));
   return h("details", null,
-    h("summary", null, h("span", { class: "verb" }, verb.toUpperCase()), h("code", null, path), h("span", { class: "quiet" }, (about.description ?? "").split(/(?<=\.)\s/)[0])),
+    h("summary", null, h("span", { class: "verb" }, verb.toUpperCase()), h("code", null, path), h("span", { class: "quiet" }, prose((about.description ?? "").split(/(?<=\.)\s/)[0]))),
     h("div", { class: "inside" },
-      about.description && h("p", null, about.description),
+      about.description && h("p", null, prose(about.description)),
       h("pre", { tabindex: "0", "aria-label": "command" }, `curl -s${method} ${location.origin}${path}${data}`),
       query.length ? h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "parameters" }, h("table", null, h("tbody", null, query))) : null,
       fields(body, all),
@@ -75,7 +79,7 @@ try {
     }
   }
   root.replaceChildren(
-    h("h1", null, `${api.info.title} ${api.info.version}`), h("p", null, api.info.description),
+    h("h1", null, `${api.info.title} ${api.info.version}`), h("p", null, prose(api.info.description)),
     h("p", { class: "hint" }, "The same as data: ", h("a", { href: "/openapi.json" }, "/openapi.json")),
     ...[...groups].flatMap(([tag, list]) => [h("h2", null, tag), ...list]));
 } catch (e) {

@@ -5,6 +5,7 @@ Step("writing", ...) writes the answer and streams it; Step("long", ...) explain
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -33,49 +34,46 @@ _OPTIONS = (
 def explain(asked: ask.Explain, settings: Settings) -> list[Step]:
     """The answer first, where none is given; then what it rests on."""
 
-    def attribute(voice: Voice, job: Job, before: Any) -> Made:
+    def run(voice: Voice, prompt: Prompt, target: str | None, options: dict[str, Any]) -> Any:
         from pellucid.trace.explain import explain
 
-        prompt, target = plain(asked.prompt), _target(asked, before)
-        check_length(voice, prompt, settings, raw=asked.raw, more=target or "")
-        try:
-            trace = explain(
-                voice.loaded,
-                prompt,
-                target,
-                method=asked.method,
-                budget=asked.budget,
-                parameters=asked.parameters,
-                **_options(asked, voice, job),
-            )
-        except (TypeError, ValueError) as e:
-            raise _parameters(asked.parameters, e) from e
-        return Made("trace", _written(trace, asked, before), title(asked.prompt))
+        return explain(voice.loaded, prompt, target, method=asked.method, budget=asked.budget, **options)
 
-    return [*_writing(asked, settings), Step("long", attribute)]
+    return _explained(asked, settings, "trace", run, lambda found, written: written(found))
 
 
 def compare(asked: ask.Compare, settings: Settings) -> list[Step]:
     """The answer first, where none is given; then each of the methods."""
 
-    def attribute(voice: Voice, job: Job, before: Any) -> Made:
+    def run(voice: Voice, prompt: Prompt, target: str | None, options: dict[str, Any]) -> Any:
         from pellucid.trace.compare import compare
 
+        return compare(voice.loaded, prompt, asked.methods, target, **options)
+
+    def each(found: Any, written: Callable[[Any], Any]) -> Any:
+        return replace(found, traces=tuple(map(written, found.traces)))
+
+    return _explained(asked, settings, "comparison", run, each)
+
+
+def _explained(
+    asked: ask.Explain | ask.Compare,
+    settings: Settings,
+    kind: str,
+    run: Callable[[Voice, Prompt, str | None, dict[str, Any]], Any],
+    each: Callable[[Any, Callable[[Any], Any]], Any],
+) -> list[Step]:
+    """A step that writes, where no answer is given, and one in which ``run`` explains; ``each`` lets every trace of its
+    result say who wrote the answer."""
+
+    def attribute(voice: Voice, job: Job, before: Any) -> Made:
         prompt, target = plain(asked.prompt), _target(asked, before)
         check_length(voice, prompt, settings, raw=asked.raw, more=target or "")
         try:
-            found = compare(
-                voice.loaded,
-                prompt,
-                asked.methods,
-                target,
-                parameters=asked.parameters,
-                **_options(asked, voice, job),
-            )
+            found = run(voice, prompt, target, {**_options(asked, voice, job), "parameters": asked.parameters})
         except (TypeError, ValueError) as e:
             raise _parameters(asked.parameters, e) from e
-        found = replace(found, traces=tuple(_written(t, asked, before) for t in found.traces))
-        return Made("comparison", found, title(asked.prompt))
+        return Made(kind, each(found, lambda trace: _written(trace, asked, before)), title(asked.prompt))
 
     return [*_writing(asked, settings), Step("long", attribute)]
 
