@@ -81,3 +81,11 @@ def test_who_would_wait_too_long_is_told_to_come_again(patience: float, status: 
             gate.open()
         assert first.result().status_code == 200
         assert second.result().status_code == status
+
+
+def test_one_client_after_another_is_never_refused() -> None:
+    """Whoever has an answer may ask again: the lane is free by then, however little patience there is."""
+    body = {"prompt": "The capital", "raw": True, "steps": 1, "keep": False}
+    with asked(Settings(models=("tiny",), patience=1e-6)) as client:
+        found = [client.post("/api/v1/next", json=body).status_code for _ in range(60)]
+    assert set(found) == {200}
