@@ -38,7 +38,7 @@ demo: $(VENV)/.package
 		"Write one sentence that recommends a holiday in Norway to a family with small children who like boats."
 
 test: $(VENV)/.tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 guides: $(VENV)/.tests
 	$(BIN)/python docs/guides/run.py
