@@ -5,14 +5,17 @@ library = Library({"kb": Path("kb")}); library.named("kb").search("training")
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.errors import UnknownModelError
+from pellucid.errors import Error, UnknownModelError
 
 if TYPE_CHECKING:
     from pellucid.apps.rag.knowledge import Knowledge
+
+log = logging.getLogger("pellucid.serve")
 
 
 class NoIndex(UnknownModelError):
@@ -43,10 +46,14 @@ class Library:
             return known[1]
 
     def listed(self) -> list[dict[str, Any]]:
-        """Names and what they hold; one that cannot be opened says why."""
+        """Names and what they hold. One that cannot be opened is left out, and the log says why; so does asking it."""
         found: list[dict[str, Any]] = []
         for name in self.folders:
-            index = self.named(name)
+            try:
+                index = self.named(name)
+            except Error as e:
+                log.warning("the index '%s' is not offered: %s", name, e)
+                continue
             collections = [
                 {"name": c.name, "documents": c.documents, "passages": c.passages} for c in index.collections
             ]

@@ -155,19 +155,20 @@ def test_colours_follow_the_reader(view: Open, scheme: str) -> None:
 
 
 def test_two_thousand_tokens_do_not_stall(view: Open) -> None:
-    """First paint under a second, and an arrow is answered in under 50 ms: the least of several, because what else the
-    machine does only adds."""
+    """First paint under a second, and an arrow is answered in under 50 ms: the median of several, because whatever else
+    the machine does adds to some."""
     document, firsts = page(surprises([f" word{k}" for k in range(2000)]), lang="en"), []
     for _ in range(3):
         tab = view(document)
         tab.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length > 0")
         firsts.append(tab.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0].startTime"))
-    assert min(firsts) < 1000
+    assert sorted(firsts)[1] < 1000
     tab.locator(".heat [data-t]").first.focus()
-    quickest = tab.evaluate(
-        """() => { let least = Infinity; for (let k = 0; k < 50; k++) { const began = performance.now();
+    usual = tab.evaluate(
+        """() => { const times = []; for (let k = 0; k < 50; k++) { const began = performance.now();
           document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}));
-          document.body.offsetHeight; least = Math.min(least, performance.now() - began); } return least; }"""
+          document.body.offsetHeight; times.push(performance.now() - began); }
+          return times.sort((a, b) => a - b)[25]; }"""
     )
-    assert quickest < 50
+    assert usual < 50
     assert tab.evaluate("() => document.activeElement.textContent") == "word50"

@@ -212,3 +212,15 @@ def test_a_question_to_an_index_is_answered_with_citations(documents: Path) -> N
     knowledge.close()
     assert lasting(reply["result"]) == lasting(json.loads(json.dumps(own.to_dict())))
     assert reply["written"].strip() == own.answer.strip()
+
+
+def test_an_index_that_is_damaged_does_not_hide_the_others(documents: Path, tmp_path: Path) -> None:
+    folders = {"broken": tmp_path / "broken", "kb": documents / "kb"}
+    folders["broken"].mkdir()
+    (folders["broken"] / "pellucid-index.json").write_text("{", encoding="utf-8")
+    with asked(Settings(models=("tiny",), knowledge=folders)) as client:
+        assert [i["name"] for i in client.get("/api/v1/rag").json()["indexes"]] == ["kb"]
+        reply = client.post("/api/v1/rag/broken/search", json={"query": "tower"})
+        assert reply.status_code == 400
+        assert "damaged" in reply.json()["error"]["message"]
+        assert client.post("/api/v1/rag/kb/search", json={"query": "tower"}).status_code == 200

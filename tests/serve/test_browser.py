@@ -123,7 +123,7 @@ def test_ask_watch_point(visit: Visit, site: Site) -> None:
     tab.wait_for_function("() => window.took.length >= 2")
     took = tab.evaluate("() => window.took")
     print(f"click to highlight {took[0]:.0f} ms, end of a drag to highlight {took[-1]:.0f} ms")
-    assert min(took) < 100  # what else the machine does only adds
+    assert max(took) < 100
 
 
 def test_cancel_stops_the_server(visit: Visit, site: Site) -> None:

@@ -306,9 +306,9 @@ def test_fast_precision_ranks_as_full_does(embedded, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(inside, "native_bfloat16", lambda device: True)
     tokens = embedded.loaded.tokenizer(
-        "The ship left the harbour at dawn with forty sailors, a cook and a cat. " * 2
+        "The ship left the harbour at dawn with forty sailors, a cook and a cat. " * 6
     ).input_ids
-    prompt, answer = tokens[:-4], tokens[-4:]
+    prompt, answer = tokens[:-8], tokens[-8:]
     matrices = {}
     for name in ("full", "fast"):
         run = Run(embedded.loaded, prompt, answer, objective("logprob"), per_token=True, precision=name)

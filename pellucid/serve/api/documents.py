@@ -5,6 +5,7 @@ curl -s localhost:8000/api/v1/rag/kb/ask -H 'content-type: application/json' -d 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Annotated, Any
 
@@ -15,7 +16,8 @@ from pydantic import BaseModel
 from pellucid.errors import InputError, OptionError
 from pellucid.serve.api.shapes import ERRORS, REPLIES, Reply
 from pellucid.serve.faults import Refused
-from pellucid.serve.requests import Question, Search
+from pellucid.serve.jobs import Step
+from pellucid.serve.requests import Asked, Question, Search
 from pellucid.serve.state import state_of
 from pellucid.serve.work.asking import answered, found
 
@@ -46,19 +48,21 @@ async def indexes(request: Request) -> dict[str, list[dict[str, Any]]]:
 @router.post("/rag/{index}/search", response_model=Reply, responses=REPLIES)
 async def search(request: Request, index: Index, asked: Search) -> Response:
     """Passages of an index: a ``pellucid.passages/1``."""
-    state = state_of(request)
-    knowledge = await run_in_threadpool(state.library.named, index)
-    steps = found(asked, state.settings, knowledge)
-    return await state.answer(request, state.desks.named(asked.model), steps, asked, index=index)
+    return await _worked(request, index, asked, found)
 
 
 @router.post("/rag/{index}/ask", response_model=Reply, responses=REPLIES)
 async def ask(request: Request, index: Index, asked: Question) -> Response:
     """A question answered from an index, each sentence with the passages that it rests on: a ``pellucid.cited/1``."""
+    return await _worked(request, index, asked, answered)
+
+
+async def _worked(request: Request, index: str, asked: Asked, steps: Callable[..., list[Step]]) -> Response:
+    """Put what is asked of an index into its lanes."""
     state = state_of(request)
     knowledge = await run_in_threadpool(state.library.named, index)
-    steps = answered(asked, state.settings, knowledge)
-    return await state.answer(request, state.desks.named(asked.model), steps, asked, index=index)
+    desk = state.desks.named(asked.model)
+    return await state.answer(request, desk, steps(asked, state.settings, knowledge), asked, index=index)
 
 
 @router.get("/rag/{index}/text", response_model=Whole, responses=ERRORS)

@@ -47,15 +47,9 @@ class Listed(BaseModel):
     next: str | None
 
 
-class Stored(BaseModel):
+class Stored(Entry):
     """A result with what the list says of it, and the request that it answers."""
 
-    id: str
-    kind: str
-    title: str
-    model: str
-    created: float
-    bytes: int
     request: dict[str, Any] | None
     result: dict[str, Any]
 

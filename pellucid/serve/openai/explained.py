@@ -13,7 +13,7 @@ from pellucid.serve.jobs import Job, Step
 from pellucid.serve.lane import Voice
 from pellucid.serve.openai.bodies import Extension
 from pellucid.serve.settings import Settings
-from pellucid.serve.work.prompts import Prompt, check_length
+from pellucid.serve.work.prompts import Prompt, check_length, usable
 
 
 @dataclass
@@ -44,7 +44,7 @@ def explaining(wanted: Extension, prompt: Prompt, *, raw: bool, settings: Settin
             before.note = "the answer is empty, so there is nothing to explain"
             return before
         check_length(voice, prompt, settings, raw=raw, more=before.texts[0])
-        try:
+        with usable(wanted.parameters):
             trace = explain(
                 voice.loaded,
                 prompt,
@@ -58,10 +58,6 @@ def explaining(wanted: Extension, prompt: Prompt, *, raw: bool, settings: Settin
                 memory=voice.memory,
                 progress=job.progress,
             )
-        except (TypeError, ValueError) as e:
-            if not wanted.parameters:
-                raise
-            raise OptionError(f"the parameters {wanted.parameters} cannot be used: {e}") from e
         before.trace = replace(trace, answer=replace(trace.answer, generated=True))
         return before
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from pellucid.errors import InputError, OptionError
+from pellucid.errors import InputError
 from pellucid.serve import requests as ask
 from pellucid.serve.jobs import Job, Made, Step
 from pellucid.serve.lane import Voice
 from pellucid.serve.settings import Settings
-from pellucid.serve.work.prompts import Prompt, check_length, check_new, plain, title
+from pellucid.serve.work.prompts import Prompt, check_length, check_new, plain, title, usable
 
 #: Fields that are options of the rooms under the same name.
 _OPTIONS = (
@@ -69,10 +69,8 @@ def _explained(
     def attribute(voice: Voice, job: Job, before: Any) -> Made:
         prompt, target = plain(asked.prompt), _target(asked, before)
         check_length(voice, prompt, settings, raw=asked.raw, more=target or "")
-        try:
+        with usable(asked.parameters):
             found = run(voice, prompt, target, {**_options(asked, voice, job), "parameters": asked.parameters})
-        except (TypeError, ValueError) as e:
-            raise _parameters(asked.parameters, e) from e
         return Made(kind, each(found, lambda trace: _written(trace, asked, before)), title(asked.prompt))
 
     return [*_writing(asked, settings), Step("long", attribute)]
@@ -119,11 +117,6 @@ def _written(trace: Any, asked: ask.Explained, before: Any) -> Any:
 
 def _options(asked: ask.Explained, voice: Voice, job: Job) -> dict[str, Any]:
     return {**{n: getattr(asked, n) for n in _OPTIONS}, "memory": voice.memory, "progress": job.progress}
-
-
-def _parameters(given: dict[str, Any], error: Exception) -> Exception:
-    """A value of the wrong type among a method's parameters; without any, the fault is ours."""
-    return OptionError(f"the parameters {given} cannot be used: {error}") if given else error
 
 
 def flow(asked: ask.Flow, settings: Settings) -> list[Step]:

@@ -5,6 +5,8 @@ prompt = plain(asked.prompt); check_length(voice, prompt, settings)
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pellucid.errors import ContextError, OptionError
@@ -44,6 +46,18 @@ def check_length(voice: Voice, prompt: Prompt, settings: Settings, *, raw: bool 
     if more:
         tokens += len(voice.loaded.tokenizer(more, add_special_tokens=False)["input_ids"])
     check_tokens(tokens, settings)
+
+
+@contextmanager
+def usable(parameters: Mapping[str, Any]) -> Iterator[None]:
+    """While it is open, an error of type or value is said to be that of a method's ``parameters``, which may hold
+    anything. Raises ``OptionError``; without any parameters the fault is ours, and stays what it is."""
+    try:
+        yield
+    except (TypeError, ValueError) as e:
+        if not parameters:
+            raise
+        raise OptionError(f"the parameters {dict(parameters)} cannot be used: {e}") from e
 
 
 def check_tokens(tokens: int, settings: Settings) -> None:
