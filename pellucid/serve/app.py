@@ -113,7 +113,7 @@ def fault(found: dict[str, Any]) -> str:
     """One of pydantic's errors as a sentence."""
     if found["type"] == "json_invalid":
         return f"the body is no JSON, from character {found['loc'][-1]} on: {found.get('ctx', {}).get('error', '')}"
-    place = ".".join(str(p) for p in found["loc"] if p not in ("body", "query", "path"))
+    place = ".".join(map(str, found["loc"][1:]))  # the first says where it stands: body, query, path
     given = repr(found.get("input"))
     given = given if len(given) <= 60 else f"{given[:57]}..."
     return f"{place or 'the body'}: {found['msg'][:1].lower()}{found['msg'][1:]} (given {given})"

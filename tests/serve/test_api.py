@@ -224,3 +224,15 @@ def test_an_index_that_is_damaged_does_not_hide_the_others(documents: Path, tmp_
         assert reply.status_code == 400
         assert "damaged" in reply.json()["error"]["message"]
         assert client.post("/api/v1/rag/kb/search", json={"query": "tower"}).status_code == 200
+
+
+def test_a_field_that_does_not_fit_is_named(client: TestClient) -> None:
+    """Also one that is called as a part of a request is."""
+    for path, body, name in (
+        ("relevance", {"query": "", "text": "x"}, "query"),
+        ("next", {"prompt": "x", "steps": 0}, "steps"),
+        ("explain", {}, "prompt"),
+    ):
+        reply = client.post(f"/api/v1/{path}", json=body)
+        assert reply.status_code == 422
+        assert reply.json()["error"]["message"].startswith(f"{name}: ")
